@@ -1,0 +1,185 @@
+"""Bringing a whole system up: services, topics, migrations, workers, feed, all under one supervisor."""
+
+import json
+import os
+import signal
+import sys
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from commands import topics_apply
+from commands.console import say
+from migrations.chain import upgrade
+from runtime import runs
+from runtime.build import code_digest
+from runtime.kafka import EmbeddedKafka
+from runtime.postgres import EmbeddedPostgres
+from runtime.prepare import prepare
+from runtime.runs import Run, RunLock
+from runtime.service import Service
+from runtime.settings import ROOT, Settings
+from runtime.supervisor import ProcessSpec, Supervisor
+from schemas.topics import WORKERS
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPlan:
+    """What the feed process is told: its command line after the addresses, and whether it ends."""
+
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def clock_only(self) -> bool:
+        return not self.arguments
+
+
+class LiveSystem:
+    """One run's processes. Use as a context: whatever happens inside, nothing is left running."""
+
+    def __init__(self, *, details: dict[str, Any] | None = None, reopen: Run | None = None) -> None:
+        self.settings = Settings.load()
+        prepare(self.settings)
+        self._lock: RunLock = runs.lock()
+        self.run: Run = reopen or runs.new_run(build=code_digest(), details=details or {})
+        if reopen:
+            reopen.update(pid=os.getpid(), state="starting", stopped=None)
+        self.kafka = self.settings.kafka or ""
+        self.postgres = self.settings.postgres or ""
+        self.interrupted = False
+        self._services: list[Service] = []
+        self.supervisor = Supervisor(self._embedded(), self.run.state_file)
+        signal.signal(signal.SIGTERM, self._interrupt)
+        signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGHUP, self._interrupt)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self.interrupted = True
+
+    def _embedded(self) -> list[ProcessSpec | Service]:
+        if not self.settings.kafka:
+            self._services.append(
+                EmbeddedKafka(self.run.folder / "kafka", port=self.settings.kafka_port)
+            )
+        if not self.settings.postgres:
+            self._services.append(
+                EmbeddedPostgres(self.run.folder / "postgres", port=self.settings.postgres_port)
+            )
+        return list(self._services)
+
+    def __enter__(self) -> "LiveSystem":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # ------------------------------------------------------------------ starting
+
+    def start(self, feed: FeedPlan | None, *, workers: tuple[str, ...] = WORKERS) -> None:
+        """Services, then topics and migrations, then workers, then the feed (None: no feed)."""
+        say("starting Kafka and Postgres")
+        self.supervisor.start()
+        for service in self._services:
+            if isinstance(service, EmbeddedKafka):
+                self.kafka = service.bootstrap
+            elif isinstance(service, EmbeddedPostgres):
+                self.postgres = service.uri
+        self.run.update(kafka=self.kafka, postgres=self.postgres)
+        say(f"starting {len(workers)} workers")
+        self.supervisor.add([self._worker(name) for name in workers])
+        self.supervisor.check()
+        topics_apply.apply(self.kafka)
+        upgrade(self.postgres)
+        self.supervisor.start()
+        if feed is not None:
+            self.supervisor.add([self._feed(feed)])
+            self.supervisor.check()
+        self.run.update(state="running", pids=self.supervisor.pids())
+
+    def _environment(self) -> dict[str, str]:
+        """A child's environment: byte code is cached in the run's data folder, nowhere else."""
+        kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        return kept | {"PYTHONPYCACHEPREFIX": str(self.settings.data / "bytecode")}
+
+    def _worker(self, name: str) -> ProcessSpec:
+        if name == "projector":
+            argv = ["projections.worker", "--kafka", self.kafka, "--postgres", self.postgres]
+        else:
+            argv = ["streams.worker", name, "--kafka", self.kafka]
+            argv += ["--instance", f"{name}-{self.run.name}"]
+        (self.run.logs / f"{name}.port").unlink(missing_ok=True)
+        return ProcessSpec(
+            name=name,
+            argv=[sys.executable, "-P", "-m", *argv, "--folder", str(self.run.logs)],
+            env=self._environment(),
+            ready=self._ready(name) if name != 'projector' else None,
+            log=self.run.logs / f"{name}.out",
+        )
+
+    def _ready(self, name: str) -> Callable[[], bool]:
+        file = self.run.logs / f"{name}.port"
+
+        def ready() -> bool:
+            return health(file).get("healthy") is True
+
+        return ready
+
+    def _feed(self, plan: FeedPlan) -> ProcessSpec:
+        argv = [sys.executable, "-P", "-m", "streams.feed", "--kafka", self.kafka]
+        argv += ["--folder", str(self.run.logs), *plan.arguments]
+        return ProcessSpec(
+            name="feed",
+            argv=argv,
+            env=self._environment(),
+            restart=True,
+            log=self.run.logs / "feed.out",
+        )
+
+    # ------------------------------------------------------------------ running
+
+    def check(self) -> None:
+        """One round of the supervisor; call several times a second."""
+        self.supervisor.check()
+
+    def feed_done(self) -> dict[str, Any] | None:
+        """What the feed wrote when it had published everything; None before."""
+        try:
+            done: dict[str, Any] = json.loads((self.run.logs / "feed.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return done
+
+    def feed_error(self) -> str | None:
+        """Why the feed gave up on its input, if it did."""
+        try:
+            return (self.run.logs / "feed.error").read_text()
+        except OSError:
+            return None
+
+    def stop(self) -> None:
+        """Stop everything, the last started first."""
+        self.supervisor.stop()
+        self.run.update(state="stopped", pids={}, stopped=_now())
+        self._lock.release()
+
+
+def health(port_file: Path) -> dict[str, Any]:
+    """What the process that wrote `port_file` answers on `/health`; empty if it does not."""
+    try:
+        port = int(port_file.read_text())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=0.5) as answer:  # noqa: S310
+            body: dict[str, Any] = json.loads(answer.read())
+    except (OSError, ValueError):
+        return {}
+    return body
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+DATA = ROOT / "data" / "market"

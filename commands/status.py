@@ -1,0 +1,115 @@
+"""`status`: addresses, workers, lag and each account's figures."""
+
+import contextlib
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from commands.console import AsJson, add, show
+from commands.system import System
+
+
+def register(app: typer.Typer) -> None:
+    """Add `status`."""
+    add(app, status, "status")
+
+
+def status(as_json: AsJson = False) -> None:
+    """How it goes: workers, lag, accounts, addresses.
+
+    \b
+      ./quantum status
+      ./quantum status --json
+    """
+    from commands import figures, lag
+    from commands.system import find
+    from replay.log import ends
+    from replay.summary_json import summary_json
+
+    system = find()
+    summary = figures.current(system.kafka)
+    progress = lag.board(system.kafka)
+    data = summary_json(summary)
+    for name in ("buy_and_hold_pct", "always_flat_pct"):  # of whole runs: `demo` says them
+        data.pop(name)
+    data["lag"] = progress.lag(ends(system.kafka))
+    data["kafka"] = system.kafka
+    data["postgres"] = system.postgres
+    data["workers"] = worker_states(system, progress)
+    data["health_ports"] = _health_ports(system)
+    data["run"] = str(system.folder) if system.folder else None
+    show(data, as_json, lambda: _tables(data))
+
+
+def worker_states(system: System, progress: Any) -> dict[str, str]:
+    """State of each process: as its supervisor says; of clusters elsewhere, as heard of."""
+    states: dict[str, str] = {}
+    if system.run is not None:
+        from runtime.supervisor import read_state
+
+        states = {name: s["state"] for name, s in read_state(system.run.state_file).items()}
+    for name, worker in progress.workers.items():
+        if name not in states:
+            states[name] = "silent" if worker.silent else "running"
+    return dict(sorted(states.items()))
+
+
+def _health_ports(system: System) -> dict[str, int]:
+    """Ports of `/health`, as the processes wrote them beside their logs."""
+    if system.run is None:
+        return {}
+    ports: dict[str, int] = {}
+    for file in sorted(system.run.logs.glob("*.port")):
+        with contextlib.suppress(OSError, ValueError):
+            ports[file.stem] = int(file.read_text())
+    return ports
+
+
+def _tables(data: dict[str, Any]) -> list[Any]:
+    time = data["time"][:19].replace("T", " ")
+    counts = f"[bold]events[/bold] {data['events']:,}   [bold]signals[/bold] {data['signals']:,}"
+    head = [
+        f"[bold]event time[/bold] {time}   {counts}",
+        f"kafka {data['kafka']}   postgres {data['postgres'] or 'unknown'}",
+    ]
+    if data["run"]:
+        head.append(f"run {data['run']}")
+    workers = Table(box=None, pad_edge=False, title_justify="left", title="\nworkers")
+    for name in ("name", "state", "lag", "health"):
+        workers.add_column(name, justify="right" if name in ("lag", "health") else "left")
+    for name, state in data["workers"].items():
+        colour = "green" if state == "running" else "red"
+        port = data["health_ports"].get(name)
+        behind = data["lag"].get(name)
+        workers.add_row(
+            name,
+            f"[{colour}]{state}[/{colour}]",
+            "-" if behind is None else f"{behind:,}",
+            f":{port}" if port else "-",
+        )
+    return [*head, workers, accounts_table(data["accounts"])]
+
+
+def accounts_table(accounts: dict[str, Any]) -> Table:
+    """One line an account."""
+    table = Table(box=None, pad_edge=False, title_justify="left", title="\naccounts")
+    right = ("equity", "drawdown", "open", "approved", "rejected", "orders", "fills", "trades")
+    for name in ("account", "state", *right, "emergencies"):
+        table.add_column(name, justify="right" if name in right else "left")
+    for name, each in accounts.items():
+        colour = {"ACTIVE": "green", "REDUCING": "yellow"}.get(each["trading_state"], "red")
+        table.add_row(
+            name,
+            f"[{colour}]{each['trading_state']}[/{colour}]",
+            f"{float(each['equity']):,.2f}",
+            f"{each['drawdown_pct']:.2f} %",
+            str(each["open_positions"]),
+            str(each["approved"]),
+            str(sum(each["rejected"].values())),
+            str(each["orders"]),
+            str(each["fills"]),
+            str(each["trades"]),
+            str(each["emergencies"]),
+        )
+    return table

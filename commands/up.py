@@ -1,0 +1,139 @@
+"""`up` and `down`: a running system in this checkout, until it is told to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.console import AsJson, CommandError, ExitCode, print_json, say
+from commands.live import FeedPlan, LiveSystem
+from runtime import processes, runs
+from runtime.settings import ROOT
+
+POLL_S = 0.1
+START_S = 120.0
+STOP_S = 60.0
+
+
+def up(
+    feed: Annotated[
+        list[Path] | None, typer.Option("--feed", help="Candle files to feed, one a symbol.")
+    ] = None,
+    start: Annotated[str | None, typer.Option("--from", help="First day or minute (UTC).")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="End of the feed (exclusive).")] = None,
+    speed: Annotated[str, typer.Option(help="Event seconds a second, or max.")] = "max",
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it runs.")] = False,
+    run: Annotated[str | None, typer.Option("--run", help="Reopen a run: a name, or last.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start the system: Kafka, Postgres, all workers, and a feed.
+
+    \b
+    Examples:
+      ./quantum up                                   a system with a live clock and no market
+      ./quantum up --detach                          the same, in the background
+      ./quantum up --feed a.parquet b.parquet --from 2021-05-19 --to 2021-05-20 --speed 60
+      ./quantum up --run last                        look into a finished run again
+    """
+    if detach:
+        _detached(as_json)
+        return
+    reopened = runs.open_run(run) if run else None
+    plan = None if reopened else feed_plan(feed or [], start, end, speed)
+    with LiveSystem(details={"command": "up"}, reopen=reopened) as system:
+        system.start(plan)
+        _announce(system, as_json)
+        while not system.interrupted:
+            system.check()
+            time.sleep(POLL_S)
+        say("stopping")
+
+
+def feed_plan(paths: list[Path], start: str | None, end: str | None, speed: str) -> FeedPlan:
+    """The feed's arguments; CommandError for what it would refuse anyway."""
+    if not paths:
+        return FeedPlan()
+    if start is None or end is None:
+        raise CommandError("--feed needs --from and --to", ExitCode.MISUSE)
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise CommandError(f"there is no file {missing[0]}", ExitCode.MISUSE)
+    arguments = [*(str(p.absolute()) for p in paths), "--from", start, "--to", end]
+    return FeedPlan((*arguments, *speed_arguments(speed)))
+
+
+def speed_arguments(speed: str) -> tuple[str, ...]:
+    """`--speed` for the feed; nothing for max. CommandError for what is no positive number."""
+    if speed == "max":
+        return ()
+    try:
+        if float(speed) > 0:
+            return ("--speed", speed)
+    except ValueError:
+        pass
+    raise CommandError(f"--speed {speed}: a positive number, or max", ExitCode.MISUSE)
+
+
+def _announce(system: LiveSystem, as_json: bool) -> None:
+    if as_json:
+        print_json({"run": system.run.name, "kafka": system.kafka, "postgres": system.postgres})
+        sys.stdout.flush()
+    say(f"running: run {system.run.name}, Kafka {system.kafka}, Postgres {system.postgres}")
+    say("look: ./quantum status, ./quantum events --follow; stop with Ctrl-C or ./quantum down")
+
+
+def _detached(as_json: bool) -> None:
+    arguments = [a for a in sys.argv[1:] if a not in ("--detach", "--json")]
+    log = (ROOT / "var").joinpath("up.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "commands", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        run = runs.running()
+        if run and run.record.state == "running" and run.record.pid == child.pid:
+            record = run.record
+            if as_json:
+                print_json({"run": run.name, "kafka": record.kafka, "postgres": record.postgres})
+            say(f"running in the background: run {run.name}; stop it with ./quantum down")
+            return
+        if child.poll() is not None:
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise CommandError(f"it did not start: {' '.join(last)} (see {log})")
+        time.sleep(POLL_S)
+    os.kill(child.pid, signal.SIGTERM)
+    raise CommandError(f"it did not start within {START_S:.0f} s: see {log}")
+
+
+def down(as_json: AsJson = False) -> None:
+    """Stop the system that runs in this checkout, and everything it started.
+
+    \b
+    Example:
+      ./quantum down
+    """
+    run = runs.running()
+    if run is None:
+        raise CommandError("nothing is running here", ExitCode.NOT_RUNNING)
+    pid = run.record.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    while processes.alive(pid):
+        if time.monotonic() > deadline:
+            raise CommandError(f"process {pid} did not stop within {STOP_S:.0f} s: see {run.logs}")
+        time.sleep(POLL_S)
+    if as_json:
+        print_json({"run": run.name, "stopped": True})
+    say(f"stopped run {run.name}")

@@ -1,0 +1,31 @@
+"""Event time: the clock's slice, and `now`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.envelope import Envelope
+from schemas.market import ClockTicked
+from schemas.scalars import EPOCH_TEXT
+
+
+@dataclass(slots=True)
+class ClockState:
+    """The last tick. `candle_s` is the spacing a replayed tick stands for (1 live)."""
+
+    time: str = EPOCH_TEXT
+    candle_s: int = 1
+
+    def fold(self, event: Envelope) -> bool:
+        if not isinstance(event, ClockTicked) or event.time <= self.time:
+            return False
+        self.time, self.candle_s = event.time, event.data.candle_s
+        return True
+
+
+def now(slices: Any, cause: Envelope) -> str:
+    """The time of a decision: the latest of the last tick, the last market time and the cause's own
+    time where the cause is a decided record (what people write into a time is not trusted)."""
+    times = [slices[topic].time for topic in ("clock", "market") if topic in slices]
+    if cause.epoch is not None or cause.source == "/feed":
+        times.append(cause.time)
+    return max(times, default=cause.time)

@@ -1,0 +1,344 @@
+"""The control decider: commands on policy and emergencies in, what came of them out (POL, SAFE).
+
+Every command is answered by exactly one record on `control`, if only by a refusal that says why.
+The policy is what these records say and nothing else; no decider keeps limits or flags of its own.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain.clock_state import ClockState, now
+from domain.decider import OWN, Decision, Read, Slices
+from domain.market_state import MarketState
+from domain.policy_changes import Change, Refusal, change_policy, difference, fixed_field
+from domain.policy_state import AccountPolicy, ControlState, trading_state
+from schemas.control import (
+    AccountResume,
+    AccountResumed,
+    AccountResumedData,
+    CommandRejected,
+    CommandRejectedData,
+    EmergencyActivated,
+    EmergencyActivatedData,
+    EmergencyReset,
+    EmergencyStop,
+    EmergencyWasReset,
+    EmergencyWasResetData,
+    PolicyChange,
+    PolicyChanged,
+    PolicyChangedData,
+    PolicySet,
+)
+from schemas.envelope import Envelope
+from schemas.ids import part_id
+from schemas.policy import PROFILES, Policy, profile_policy
+from schemas.topics import (
+    CLOCK,
+    COMMANDS_CONTROL,
+    CONTROL,
+    MARKET,
+    ORDER,
+    WORKERS,
+    partition_of,
+)
+from schemas.trade import Flat, OrderDecided
+
+NOBODY = "unknown"
+"""Operator of an answer to a record that names none."""
+
+
+def set_emergency_mode(
+    policy: Policy,
+    *,
+    active: bool,
+    reason: str | None = None,
+    at: str | None = None,
+    emergency_id: str | None = None,
+) -> Policy:
+    """The policy with the emergency on (new trades blocked) or off (fields cleared) (POL-2)."""
+    return policy.model_copy(
+        update={
+            "emergency_mode": active,
+            "allow_new_trades": not active,
+            "emergency_reason": reason if active else None,
+            "emergency_activated_at": at if active else None,
+            "emergency_id": emergency_id if active else None,
+        }
+    )
+
+
+def is_emergency_mode(policy: Policy) -> bool:
+    """True from an emergency stop to its reset (POL-2)."""
+    return policy.emergency_mode
+
+
+def can_open_new_trades(policy: Policy) -> bool:
+    """True when risk may be increased: new trades allowed and no emergency (POL-2)."""
+    return policy.allow_new_trades and not policy.emergency_mode
+
+
+@dataclass(slots=True)
+class CommandsRead:
+    """Slice of `commands.control`: nothing is remembered of a command but its answer."""
+
+
+@dataclass(slots=True)
+class FlatSeen:
+    """Slice of one partition of `trade.order`: an account's last `flat`, (emergency id, own id)."""
+
+    flat: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ControlOwn:
+    """Own records: the policies they made, and how many commands were answered."""
+
+    policies: ControlState = field(default_factory=ControlState)
+    answered: int = 0
+
+
+class Control:
+    """One source for all accounts: `control` has a single partition."""
+
+    name = "control"
+    output = CONTROL
+    reads: tuple[Read, ...] = (
+        Read(COMMANDS_CONTROL, request=True),
+        Read(ORDER, full=True),
+        Read(MARKET),
+        Read(CLOCK),
+    )
+
+    def __init__(self, partition: int, partitions: int) -> None:
+        self.partition, self.partitions = partition, partitions
+
+    def begin(self, topic: str) -> Any:
+        if topic == OWN:
+            return ControlOwn()
+        states = {ORDER.name: FlatSeen, MARKET.name: MarketState, CLOCK.name: ClockState}
+        return states.get(topic, CommandsRead)()
+
+    def evolve(self, topic: str, state: Any, event: Envelope) -> bool:
+        if topic == OWN:
+            state.policies.fold(event)
+            state.answered += 1
+            return True
+        if topic == ORDER.name:
+            for item in event.data.items if isinstance(event, OrderDecided) else ():
+                if isinstance(item, Flat):
+                    state.flat[event.partitionkey] = (item.emergency_id, item.id)
+            return True
+        if topic == COMMANDS_CONTROL.name:
+            return True
+        return bool(state.fold(event))
+
+    def asks(self, slices: Slices, fact: Envelope) -> Iterable[str]:
+        return ()
+
+    def decide(
+        self, slices: Slices, cause: Envelope, account: str, record_id: str
+    ) -> Decision | None:
+        current = slices[OWN].policies.accounts.get(account)
+        if isinstance(cause, PolicySet):
+            answer = _set_policy(current, cause, account, record_id)
+        elif not isinstance(cause, EmergencyStop | EmergencyReset | AccountResume):
+            answer = Refusal(
+                "UNKNOWN_COMMAND",
+                f"{cause.type} is no command of {COMMANDS_CONTROL.name}; send it to its own topic",
+                cause.type,
+            )
+        elif current is None:
+            answer = _no_account(account)
+        elif isinstance(cause, EmergencyStop):
+            answer = _stop(current, cause, record_id, now(slices, cause))
+        elif isinstance(cause, EmergencyReset):
+            flats: tuple[FlatSeen, ...] = slices[ORDER.name]
+            seen = flats[partition_of(account, len(flats))].flat.get(account)
+            answer = _reset(current, cause, record_id, seen)
+        else:
+            answer = _resume(cause, account)
+        return _refused(cause, account, answer) if isinstance(answer, Refusal) else answer
+
+    def tidy(self, slices: Slices) -> None:
+        """Nothing to take out: one flat an account is all that is kept of orders."""
+
+
+def _no_account(account: str) -> Refusal:
+    return Refusal(
+        "UNKNOWN_ACCOUNT",
+        f"No account {account} is open; open it with command.policy.set.v1 and expected_version 0",
+        account,
+    )
+
+
+def _set_policy(
+    current: AccountPolicy | None, command: PolicySet, account: str, record_id: str
+) -> Decision | Refusal:
+    data = command.data
+    if current is None:
+        if data.expected_version != 0:
+            return _no_account(account)
+        return _open(command, account, record_id)
+    if data.expected_version == 0:
+        return Refusal(
+            "ACCOUNT_EXISTS",
+            f"Account {account} is open already, at version {current.version}; "
+            f"send the change again with expected_version {current.version}",
+            "0",
+            str(current.version),
+        )
+    if data.expected_version != current.version:
+        return Refusal(
+            "STALE_VERSION",
+            f"The command expects version {data.expected_version} of {account}, the policy is at "
+            f"version {current.version}; see what changed (`quantum policy history`), then send it "
+            f"again with expected_version {current.version}",
+            str(data.expected_version),
+            str(current.version),
+        )
+    if data.profile is not None and data.profile != current.policy.profile:
+        return fixed_field("profile", data.profile, current.policy.profile)
+    change = change_policy(current.policy, data.changes, opening=False)
+    if isinstance(change, Refusal):
+        return change
+    if not change.after:
+        return Refusal(
+            "NO_CHANGE",
+            f"Nothing to change: {account} has these values at version {current.version} already",
+            str(current.version),
+        )
+    item = _change(record_id, account, current, change, command)
+    return Decision(PolicyChanged, account, PolicyChangedData(items=(item,)))
+
+
+def _open(command: PolicySet, account: str, record_id: str) -> Decision | Refusal:
+    """The first version of an account: a profile and what differs from it."""
+    data, changes = command.data, dict(command.data.changes)
+    given = changes.pop("profile", data.profile or "production")
+    if given not in PROFILES or (data.profile is not None and given != data.profile):
+        allowed = data.profile or "one of " + ", ".join(PROFILES)
+        return Refusal("OUT_OF_RANGE", f"profile: {given!r:.100} is not allowed; give {allowed}",
+                       str(given)[:100], allowed)  # fmt: skip
+    change = change_policy(profile_policy(given), changes, opening=True)
+    if isinstance(change, Refusal):
+        return change
+    opened = Change(change.policy, change.before, {"profile": given, **change.after})
+    item = _change(record_id, account, None, opened, command)
+    return Decision(PolicyChanged, account, PolicyChangedData(items=(item,)))
+
+
+def _change(
+    record_id: str,
+    account: str,
+    current: AccountPolicy | None,
+    change: Change,
+    command: PolicySet | EmergencyStop | EmergencyReset,
+) -> PolicyChange:
+    version = current.version + 1 if current else 1
+    origins = dict(current.origins) if current else {}
+    origins.update({path: version for path in change.after if path != "profile"})
+    return PolicyChange(
+        id=part_id(record_id, 0),
+        account=account,
+        version=version,
+        operator=command.data.operator,
+        reason=command.data.reason,
+        before=change.before,
+        after=change.after,
+        policy=change.policy,
+        origins=origins,
+        trading_state=trading_state(change.policy),
+    )
+
+
+def _stop(
+    current: AccountPolicy, command: EmergencyStop, record_id: str, at: str
+) -> Decision | Refusal:
+    if is_emergency_mode(current.policy):
+        return Refusal(
+            "ALREADY_ACTIVE",
+            f"The emergency stop of {current.account} is active since "
+            f"{current.policy.emergency_activated_at} ({current.policy.emergency_reason}); "
+            "nothing more is to be done",
+            current.policy.emergency_id,
+        )
+    data = command.data
+    stopped = set_emergency_mode(
+        current.policy, active=True, reason=data.reason, at=at, emergency_id=record_id
+    )
+    change = difference(current.policy, stopped)
+    item = _change(record_id, current.account, current, change, command)
+    return Decision(
+        EmergencyActivated,
+        current.account,
+        EmergencyActivatedData(emergency_id=record_id, activated_at=at, items=(item,)),
+    )
+
+
+def _reset(
+    current: AccountPolicy, command: EmergencyReset, record_id: str, seen: tuple[str, str] | None
+) -> Decision | Refusal:
+    """SAFE-2: once this very emergency was recorded as flat, by a named operator with a reason."""
+    data, emergency = command.data, current.policy.emergency_id
+    if not is_emergency_mode(current.policy) or emergency is None:
+        return Refusal(
+            "NO_EMERGENCY", f"No emergency stop of {current.account} is active; nothing to reset"
+        )
+    if not data.reason.strip():
+        return Refusal("OUT_OF_RANGE", "reason: a reset needs one; say in words why it is safe to go on",
+                       data.reason, "1 to 500 characters")  # fmt: skip
+    if seen is None or seen[0] != emergency:
+        return Refusal(
+            "NOT_FLAT",
+            f"{current.account} was not reported flat since emergency stop {emergency}; wait for "
+            "its `flat` on trade.order (`quantum emergency status`), then send the reset again",
+            emergency,
+            "flat of this emergency",
+        )
+    after = set_emergency_mode(current.policy, active=False)
+    change = difference(current.policy, after)
+    item = _change(record_id, current.account, current, change, command)
+    return Decision(
+        EmergencyWasReset,
+        current.account,
+        EmergencyWasResetData(
+            emergency_id=emergency,
+            flat_id=seen[1],
+            drawdown_epoch=current.drawdown_epoch + 1,
+            items=(item,),
+        ),
+    )
+
+
+def _resume(command: AccountResume, account: str) -> Decision | Refusal:
+    data = command.data
+    if data.processor not in WORKERS:
+        return Refusal(
+            "NOTHING_HALTED",
+            f"No processor is called {data.processor}; it is one of {', '.join(WORKERS)}",
+            data.processor,
+            ", ".join(WORKERS),
+        )
+    return Decision(
+        AccountResumed,
+        account,
+        AccountResumedData(processor=data.processor, operator=data.operator, reason=data.reason),
+    )
+
+
+def _refused(command: Envelope, account: str, refusal: Refusal) -> Decision:
+    operator = getattr(getattr(command, "data", None), "operator", NOBODY)
+    return Decision(
+        CommandRejected,
+        account,
+        CommandRejectedData(
+            command_id=command.id,
+            command_type=command.type,
+            operator=operator,
+            code=refusal.code,
+            sentence=refusal.sentence,
+            value=refusal.value,
+            limit=refusal.limit,
+        ),
+    )

@@ -1,0 +1,265 @@
+"""A source: one decider on one partition, with its slices, positions, filters and sequence.
+
+Everything that runs deciders (the live shell, the in-process engine, crash tests, verify) runs them
+through this class, so a decision is the same wherever it is taken. It does no I/O.
+"""
+
+import copy
+import hashlib
+from collections.abc import Container, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from domain.clock_state import now
+from domain.decider import OWN, Decider, Decision, Slices
+from schemas.control import AccountResumed
+from schemas.envelope import Envelope
+from schemas.ids import record_id
+from schemas.sources import (
+    CheckpointData,
+    HaltedData,
+    SkippedData,
+    SourceCheckpointed,
+    SourceHalted,
+    SourceSkipped,
+)
+from schemas.topics import partitions as partition_count
+from schemas.validity import Validity
+
+
+class Source:
+    """State of a source. `partitions`: how many account partitions there are."""
+
+    def __init__(self, decider: Decider, partition: int, partitions: int) -> None:
+        self.decider = decider
+        self.partition = partition
+        self.name = f"/{decider.name}/{partition}"
+        self.output = f"{decider.output.name}/{partition}"
+        self.epoch = 0
+        self.sequence = 0
+        self.duplicates = 0
+        self.slices = Slices()
+        self.positions: dict[str, int] = {}
+        self.validity: dict[str, Validity] = {}
+        self.requests: dict[str, bool] = {}
+        self.seen: set[str] = set()
+        """Ids of outside requests that were answered; decided records cannot come twice."""
+        self._halted_at: dict[str, int] = {}
+        self._resumed: dict[str, int] = {}
+        self._slice_of: dict[str, tuple[str, Any]] = {}
+        for read in decider.reads:
+            topic = read.topic
+            numbers = range(partition_count(topic, partitions)) if read.full or not topic.keyed else [partition]
+            states = tuple(decider.begin(topic.name) for _ in numbers)
+            for number, state in zip(numbers, states, strict=True):
+                key = f"{topic.name}/{number}"
+                self.positions[key] = 0
+                self.validity[key] = Validity()
+                self.requests[key] = read.request
+                self._slice_of[key] = (topic.name, state)
+            self.slices[topic.name] = states if read.full and topic.keyed else states[0]
+        self.slices[OWN] = decider.begin(OWN)
+        self._order = tuple(sorted(self.positions))
+
+    # ------------------------------------------------------------------ folding inputs
+
+    def fold(self, key: str, offset: int, event: Envelope | None) -> bool:
+        """Fold the record at `offset` of input `key` (``topic/partition``); None: undecodable.
+
+        True if it is valid and news, that is, if :meth:`decide` is to be called next.
+        Raises ValueError when the offset was folded before: positions never go back.
+        """
+        if offset < self.positions[key]:
+            raise ValueError(f"{self.name} folded {key} up to {self.positions[key]}, got {offset} again")
+        self.positions[key] = offset + 1
+        if event is None or not self.validity[key].admit(event) or event.type.startswith("source."):
+            return False
+        if self.requests[key] and event.epoch is None:
+            if event.id in self.seen:
+                self.duplicates += 1
+                return False
+            self.seen.add(event.id)
+        self._note_resumed(offset, event)
+        topic, state = self._slice_of[key]
+        news = self.decider.evolve(topic, state, event)
+        self.decider.tidy(self.slices)
+        return news
+
+    def share(self, key: str, other: "Source") -> None:
+        """Use `other`'s slice, filter and position for a single-partition input from now on. Both
+        must stand at the same position: a slice is a function of its position."""
+        if self.positions[key] != other.positions[key]:
+            raise ValueError(f"{self.name} and {other.name} stand at different positions of {key}")
+        topic, state = other._slice_of[key]
+        self._slice_of[key] = (topic, state)
+        self.slices[topic] = state
+        self.validity[key] = other.validity[key]
+
+    def copy_input(self, key: str, other: "Source") -> None:
+        """Stand where `other` stands in an input, with a slice and filter of one's own."""
+        topic, state = other._slice_of[key]
+        self._slice_of[key] = (topic, copy.deepcopy(state))
+        self.slices[topic] = self._slice_of[key][1]
+        self.validity[key] = Validity(other.validity[key].sources)
+        self.positions[key] = other.positions[key]
+        self._resumed = dict(other._resumed)
+        self._refresh_halted()
+
+    def advance(self, key: str, offset: int, event: Envelope | None) -> None:
+        """Note that another source folded the record at `offset` into a slice shared with it."""
+        self.positions[key] = offset + 1
+        if event is not None:
+            self._note_resumed(offset, event)
+            self.decider.tidy(self.slices)
+
+    def would_admit(self, key: str, event: Envelope) -> bool:
+        """Whether the record would be valid if it were folded next; folds nothing."""
+        current, last = self.validity[key].sources.get(event.source, (0, 0))
+        return event.epoch is None or (event.epoch == current and event.sequence == last + 1)
+
+    def ready(self, key: str, event: Envelope) -> bool:
+        """Causal delivery: whether everything this record was based on is folded here already."""
+        floor = event.basis or event.after
+        if not floor or not self.would_admit(key, event):
+            return True
+        positions = self.positions
+        return all(positions.get(k, n) >= n for k, n in floor.items())
+
+    def _note_resumed(self, offset: int, event: Envelope) -> None:
+        if isinstance(event, AccountResumed) and event.data.processor == self.decider.name:
+            self._resumed[event.partitionkey] = offset + 1
+            self._refresh_halted()
+
+    # ------------------------------------------------------------------ deciding
+
+    def basis(self) -> dict[str, int]:
+        """The vector of positions: next offset of each input; own records are sequence - 1."""
+        positions = self.positions
+        return {key: positions[key] for key in self._order}
+
+    def decide(
+        self, key: str, cause: Envelope, *, answered: Container[str] = ()
+    ) -> Iterator[Envelope]:
+        """Records that answer `cause`: one for a request, at most one an account for a fact.
+
+        Each record is folded into own state when it is yielded, so a later one sees it. An
+        exception in a decision becomes a `source.halted` record of that account. `answered`:
+        accounts that have their record of this cause already (a crash cut the others off).
+        """
+        if self.requests[key]:
+            accounts = [cause.partitionkey]
+        else:
+            accounts = list(self.decider.asks(self.slices, cause))
+        for account in accounts:
+            if account in answered:
+                continue
+            identity = record_id(self.name, account, cause.id)
+            try:
+                decision = self.decider.decide(self.slices, cause, account, identity)
+                record = decision and self._record(decision, cause, identity)
+            except Exception as error:
+                record = self._halted(account, cause, identity, error)
+            if record is None:
+                if self.requests[key]:
+                    raise AssertionError(f"{self.name} did not answer request {cause.id}")
+                continue
+            self.fold_own(record)
+            yield record
+
+    def _record(self, decision: Decision, cause: Envelope, identity: str) -> Envelope:
+        account = decision.account
+        return decision.event(
+            id=identity,
+            source=self.name,
+            subject=f"{account}/{decision.symbol}" if decision.symbol else account,
+            time=now(self.slices, cause),
+            partitionkey=account,
+            sequence=self.sequence + 1,
+            epoch=self.epoch,
+            causationid=cause.id,
+            correlationid=cause.correlationid or cause.id,
+            basis=self.basis(),
+            data=decision.data,
+        )  # type: ignore[call-arg]
+
+    def _halted(self, account: str, cause: Envelope, identity: str, error: Exception) -> Envelope:
+        note = f"{type(error).__name__}: {error}"[:500]
+        return self._about(
+            SourceHalted, identity, account, HaltedData(account=account, cause_id=cause.id, error=note), cause
+        )
+
+    def _about(self, event: type[Envelope], identity: str, key: str, data: Any, cause: Envelope | None) -> Envelope:
+        return event(
+            id=identity,
+            source=self.name,
+            subject=key,
+            time=now(self.slices, cause) if cause else self._now(),
+            partitionkey=key,
+            sequence=self.sequence + 1,
+            epoch=self.epoch,
+            causationid=cause.id if cause else None,
+            correlationid=(cause.correlationid or cause.id) if cause else None,
+            basis=self.basis(),
+            data=data,
+        )  # type: ignore[call-arg]
+
+    def _now(self) -> str:
+        return max(
+            (self.slices[t].time for t in ("clock", "market") if t in self.slices),
+            default="1970-01-01T00:00:00.000000Z",
+        )
+
+    def skipped(self, key: str, offset: int, raw: bytes | None, reason: str) -> Envelope:
+        """The record that says an input could not be taken; replays follow it and skip the same."""
+        data = SkippedData.of(key, offset, raw, reason)
+        identity = record_id(self.name, self.decider.name, f"skipped {key} {offset}")
+        record = self._about(SourceSkipped, identity, self.decider.name, data, None)
+        self.fold_own(record)
+        return record
+
+    def checkpoint(self) -> Envelope:
+        """A record without events: basis and digest of the state there."""
+        identity = record_id(self.name, self.decider.name, f"checkpoint {self.epoch} {self.sequence}")
+        data = CheckpointData(digest=self.digest())
+        record = self._about(SourceCheckpointed, identity, self.decider.name, data, None)
+        self.fold_own(record)
+        return record
+
+    def fold_own(self, record: Envelope) -> None:
+        """Fold one of the own records, just decided or read back at a restart."""
+        if record.sequence != self.sequence + 1:
+            raise ValueError(f"{self.name}: own sequence {record.sequence} after {self.sequence}")
+        self.sequence = record.sequence
+        if isinstance(record, SourceHalted):
+            self._halted_at[record.data.account] = (record.basis or {}).get("control/0", 0)
+            self._refresh_halted()
+        elif not isinstance(record, SourceSkipped | SourceCheckpointed):
+            self.decider.evolve(OWN, self.slices[OWN], record)
+            self.decider.tidy(self.slices)
+
+    def _refresh_halted(self) -> None:
+        """Halted is an account whose last halt's basis stands before no later resumption on control:
+        a comparison of two slices, so it does not matter which was folded first."""
+        self.slices.halted = {
+            account for account, at in self._halted_at.items() if self._resumed.get(account, 0) <= at
+        }
+
+    # ------------------------------------------------------------------ digest
+
+    def digest(self) -> str:
+        """SHA-256 of the whole state in a canonical form: equal states have equal digests."""
+        parts = [self.name, self.sequence, self.basis(), plain(dict(self.slices)), sorted(self.slices.halted)]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """A state as nested tuples of plain values in a fixed order, whatever order dicts were filled in."""
+    if isinstance(value, dict):
+        return tuple(sorted((str(k), plain(v)) for k, v in value.items()))
+    if isinstance(value, set | frozenset):
+        return tuple(sorted(str(v) for v in value))
+    if isinstance(value, list | tuple) or type(value).__name__ == "deque":
+        return tuple(plain(v) for v in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return tuple((f.name, plain(getattr(value, f.name))) for f in fields(value) if f.repr)
+    return value if value is None or isinstance(value, int | float) else str(value)

@@ -1,0 +1,1 @@
+"""The one linear chain of Alembic migrations that makes a generation of the read models."""

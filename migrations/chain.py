@@ -1,0 +1,66 @@
+"""Running the chain on one generation: a Postgres schema with its own version table."""
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.pool import NullPool
+
+LIVE = "live"
+_LOCK = 7_315_221_006
+"""Advisory lock: two workers that start at once migrate one after the other."""
+
+
+def upgrade(postgres: str, schema: str = LIVE, revision: str = "head") -> str | None:
+    """Bring `schema` up to `revision`, making the schema where it is missing. Idempotent.
+
+    postgres: a URI as psycopg takes it. Returns the revision reached. Raises
+    sqlalchemy.exc.OperationalError where Postgres does not answer.
+    """
+    return _run(postgres, schema, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(postgres: str, schema: str = LIVE, revision: str = "base") -> str | None:
+    """Take `schema` back to `revision` (`base`: no tables). Returns the revision reached."""
+    return _run(postgres, schema, lambda config: command.downgrade(config, revision))
+
+
+def head() -> str:
+    """The newest revision of the chain."""
+    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    assert newest is not None
+    return newest
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return config
+
+
+def _run(postgres: str, schema: str, action: Any) -> str | None:
+    import psycopg
+
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(postgres, connect_timeout=5),
+        poolclass=NullPool,
+    )
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
+        connection.execute(text(f'SET LOCAL search_path TO "{schema}"'))
+        config = _config()
+        config.attributes["connection"] = connection
+        config.attributes["schema"] = schema
+        action(config)
+        return _revision(connection, schema)
+
+
+def _revision(connection: Connection, schema: str) -> str | None:
+    options = {"version_table_schema": schema}
+    return MigrationContext.configure(connection, opts=options).get_current_revision()

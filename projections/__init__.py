@@ -1,0 +1,1 @@
+"""Postgres read models: a fold of the log that can be thrown away and computed again."""

@@ -1,0 +1,48 @@
+"""Applying one batch of messages to a generation: folded in memory, written in one transaction."""
+
+from collections.abc import Sequence
+
+from projections.fold import Fold
+from projections.log import Cursor, Partition, absorb, skip
+from projections.writing import Writer
+
+Message = tuple[Partition, int, bytes | None]
+
+
+def apply(
+    writer: Writer,
+    cursors: dict[Partition, Cursor],
+    batch: Sequence[Message],
+    refused: Exception | None = None,
+) -> dict[Partition, Cursor]:
+    """Write the effects of `batch`; returns the cursors it moved, `cursors` stay as they are.
+
+    refused: index every message of the batch as undecodable for this reason. Raises what
+    :meth:`Writer.commit` raises, then nothing was written.
+    """
+    fold, moved = _fold(cursors, batch, refused, ())
+    counted = writer.known_fills([str(key[0]) for key in fold.appends["fills"]])
+    if counted:  # reported again: as if the fold had begun with them
+        fold, moved = _fold(cursors, batch, refused, counted)
+    before = {key: cursors[key].next_offset for key in moved}
+    after = [moved[key] for key in sorted(moved) if moved[key].next_offset != before[key]]
+    if after:
+        writer.commit(fold, before, after)
+    return moved
+
+
+def _fold(
+    cursors: dict[Partition, Cursor],
+    batch: Sequence[Message],
+    refused: Exception | None,
+    counted: Sequence[str],
+) -> tuple[Fold, dict[Partition, Cursor]]:
+    fold = Fold(counted)
+    moved = {key: cursors[key].copy() for key in {key for key, _, _ in batch}}
+    for key, offset, raw in batch:
+        cursor = moved[key]
+        if refused is None:
+            absorb(fold, cursor, offset, raw)
+        elif offset >= cursor.next_offset:
+            skip(fold, cursor, offset, raw, refused)
+    return fold, moved

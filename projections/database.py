@@ -1,0 +1,41 @@
+"""Connections to Postgres, and what generations of the read models exist."""
+
+from typing import Any, LiteralString
+
+import psycopg
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import NullPool
+
+from projections.tables import LIVE
+
+
+class ProjectionError(RuntimeError):
+    """The projections cannot be written or read; the text names the cause and the remedy."""
+
+
+def connect(uri: str, **options: Any) -> psycopg.Connection[Any]:
+    """A connection in UTC that writes durably; keyword options as psycopg's. OperationalError."""
+    return psycopg.connect(
+        uri,
+        options="-c timezone=UTC -c synchronous_commit=on",
+        connect_timeout=5,
+        application_name="quantum-projections",
+        **options,
+    )
+
+
+def engine(uri: str, schema: str = LIVE) -> Engine:
+    """A SQLAlchemy engine whose statements mean the tables of generation `schema`."""
+    made = create_engine("postgresql+psycopg://", creator=lambda: connect(uri), poolclass=NullPool)
+    return made.execution_options(schema_translate_map={None: schema})
+
+
+def sql(text: str) -> LiteralString:
+    """SQL that was composed of names in this package's code, never of input."""
+    return text
+
+
+def exists(connection: psycopg.Connection[Any], schema: str) -> bool:
+    """Whether generation `schema` has its tables."""
+    row = connection.execute("SELECT to_regclass(%s)", (f'"{schema}".offsets',)).fetchone()
+    return row is not None and row[0] is not None

@@ -1,0 +1,400 @@
+"""Events to row changes: pure, in memory, one batch or the whole log.
+
+A change of a row holds only the columns that an event feeds. Changes of one key are merged here by
+the same rules by which Postgres merges them into the table (:mod:`projections.writing`), so folding
+a log at once or in batches, in whatever order topics arrive, leaves the same rows.
+"""
+
+from collections.abc import Callable, Iterable
+from decimal import Context, Decimal, Inexact
+from typing import Any
+
+from projections.tables import EMPTY, FOLDED, KEYS, MERGES, STORED
+from schemas import control, trade
+from schemas.envelope import Envelope
+from schemas.scalars import dec
+from schemas.topics import CONTROL, EXECUTION_RES, ORDER, POSITION_UPDATE, SIGNAL_SAFE
+
+Key = tuple[Any, ...]
+Row = dict[str, Any]
+
+_EXACT = Context(prec=400, traps=[Inexact])
+"""Sums and products of 40-digit numbers are never rounded, here as in Postgres."""
+_NUL, _SHOWN = "\0", "\ufffd"
+
+
+class Fold:
+    """Row changes of a run of valid events.
+
+    `states`: table -> key -> merged columns. `appends`: table -> key -> row, the first stays.
+    `events`: rows of the index in the order of its columns. `seen_fills`: ids of fills that were
+    counted before this fold began, so that a fill reported twice is counted once.
+    """
+
+    def __init__(self, seen_fills: Iterable[str] = ()) -> None:
+        self.states: dict[str, dict[Key, Row]] = {
+            t.name: {} for t in FOLDED if not t.info["append"]
+        }
+        self.appends: dict[str, dict[Key, Row]] = {t.name: {} for t in FOLDED if t.info["append"]}
+        self.events: list[tuple[Any, ...]] = []
+        self._seen_fills = set(seen_fills)
+
+    def fold(self, topic: str, event: Envelope) -> None:
+        """Fold a valid event of `topic` in; types that feed no table there change nothing."""
+        handler = _HANDLERS.get((topic, event.type))
+        if handler is not None:
+            handler(self, event)
+
+    def index(self, topic: str, partition: int, offset: int, event: Envelope) -> None:
+        """A row of the events index."""
+        self.events.append(
+            (
+                topic, partition, offset, event.id, event.type, event.partitionkey, event.subject,
+                event.time, event.sequence, event.epoch, event.source, event.causationid,
+                event.correlationid, None, None,
+            )
+        )  # fmt: skip
+
+    def index_undecodable(
+        self, topic: str, partition: int, offset: int, digest: str, reason: str
+    ) -> None:
+        """A row of the index for bytes that are no record: their SHA-256 and what is wrong."""
+        nothing = (None,) * 8
+        shown = reason.replace(_NUL, _SHOWN)
+        self.events.append((topic, partition, offset, None, "undecodable", *nothing, digest, shown))
+
+    def rows(self, table: str) -> Iterable[tuple[Any, ...]]:
+        """Whole rows of a table in the order of its stored columns, what nothing fed left empty.
+
+        Only a fold from the beginning of the log has whole rows.
+        """
+        if table == "events":
+            yield from self.events
+            return
+        columns, empty, keys = STORED[table], EMPTY[table], KEYS[table]
+        for key, row in (self.states.get(table) or self.appends.get(table) or {}).items():
+            full = {**empty, **row, **dict(zip(keys, key, strict=True))}
+            yield tuple(full[column] for column in columns)
+
+    def _set(self, table: str, *key: Any, **changes: Any) -> None:
+        rows = self.states[table]
+        row = rows.get(key)
+        if row is None:
+            rows[key] = {name: _storable(value) for name, value in changes.items()}
+            return
+        merges = MERGES[table]
+        for name, value in changes.items():
+            merge = merges.get(name)
+            if merge is None or name not in row:
+                row[name] = _storable(value)
+            elif merge == "add":
+                row[name] = _EXACT.add(row[name], value)
+            elif merge == "max":
+                row[name] = max(row[name], value)
+            else:
+                row[name] = (*row[name], *value)
+
+    def _append(self, table: str, *key: Any, **row: Any) -> None:
+        rows = self.appends[table]
+        if key not in rows:
+            rows[key] = {name: _storable(value) for name, value in row.items()}
+
+    # ------------------------------------------------------------------ trade.signal.safe
+
+    def _judged(self, event: trade.SignalJudged) -> None:
+        for v in event.data.items:
+            self._append(
+                "intents",
+                v.id,
+                request_id=v.request_id,
+                account=event.partitionkey,
+                symbol=v.symbol,
+                side=v.side,
+                kind=v.kind,
+                verdict=v.verdict,
+                reason=None if v.reason is None else v.reason.value,
+                origin=v.origin,
+                confidence=dec(v.confidence),
+                label=v.label,
+                policy_version=v.policy_version,
+                decided_at=event.time,
+                failures=[f.model_dump(mode="json", exclude_none=True) for f in v.failures],
+                limits=[limit.model_dump(mode="json", exclude_none=True) for limit in v.limits],
+                figures=v.figures,
+                plan=None if v.plan is None else v.plan.model_dump(mode="json", exclude_none=True),
+                record_id=event.id,
+            )
+
+    # ------------------------------------------------------------------ trade.order
+
+    def _decided(self, event: trade.OrderDecided) -> None:
+        for item in event.data.items:
+            if isinstance(item, trade.Order):
+                self._order(event, item)
+            elif isinstance(item, trade.Cancel):
+                self._set("orders", item.order_id, cancel_why=item.why, cancelled_at=event.time)
+            elif isinstance(item, trade.EmergencyStep):
+                step = {
+                    "id": item.id,
+                    "step": item.step,
+                    "name": item.name,
+                    "attempt": item.attempt,
+                    "time": event.time,
+                }
+                self._set("emergencies", item.emergency_id, steps=(step,))
+            elif isinstance(item, trade.Flat):
+                self._set("emergencies", item.emergency_id, flat_id=item.id, flat_at=event.time)
+
+    def _order(self, event: Envelope, order: trade.Order) -> None:
+        self._set(
+            "orders",
+            order.id,
+            account=event.partitionkey,
+            symbol=order.symbol,
+            client_order_id=order.client_order_id,
+            side=order.side,
+            order_type=order.order_type,
+            time_in_force=order.time_in_force,
+            quantity=dec(order.quantity),
+            limit_price=_number(order.limit_price),
+            trigger_price=_number(order.trigger_price),
+            reduce_only=order.reduce_only,
+            close_position=order.close_position,
+            leverage=order.leverage,
+            purpose=order.purpose,
+            owner_id=order.owner_id,
+            request_id=order.request_id,
+            approved_at=order.approved_at,
+            replaces=order.replaces,
+            policy_version=order.policy_version,
+            note=order.note,
+            decided_at=event.time,
+        )
+
+    # ------------------------------------------------------------------ trade.execution.res
+
+    def _reported(self, event: trade.ExecutionReported) -> None:
+        for item in event.data.items:
+            if isinstance(item, trade.Filled):
+                self._fill(event, item)
+            elif isinstance(item, trade.Accepted):
+                self._set("orders", item.order_id, accepted_at=event.time, unknown=False)
+            elif isinstance(item, trade.Unknown):
+                self._set("orders", item.order_id, unknown=True)
+            elif isinstance(item, trade.Ended):
+                self._set(
+                    "orders",
+                    item.order_id,
+                    unknown=False,
+                    status=item.status,
+                    ended_at=event.time,
+                    end_quantity=dec(item.filled_quantity),
+                    end_why=item.why,
+                )
+
+    def _fill(self, event: Envelope, fill: trade.Filled) -> None:
+        if fill.id in self._seen_fills:
+            return
+        self._seen_fills.add(fill.id)
+        quantity, price, fee = dec(fill.quantity), dec(fill.price), dec(fill.fee)
+        self._append(
+            "fills",
+            fill.id,
+            account=event.partitionkey,
+            order_id=fill.order_id,
+            client_order_id=fill.client_order_id,
+            symbol=fill.symbol,
+            side=fill.side,
+            venue_trade_id=fill.trade_id,
+            quantity=quantity,
+            price=price,
+            fee=fee,
+            fee_asset=fill.fee_asset,
+            liquidity=fill.liquidity,
+            reference=dec(fill.reference),
+            filled_at=fill.filled_at,
+            rule=fill.rule,
+            record_id=event.id,
+        )
+        if fill.order_id is not None:
+            self._set(
+                "orders",
+                fill.order_id,
+                unknown=False,
+                filled_quantity=quantity,
+                filled_cost=_EXACT.multiply(quantity, price),
+                fees=fee,
+                filled_at=fill.filled_at,
+            )
+
+    # ------------------------------------------------------------------ trade.position.update
+
+    def _updated(self, event: trade.PositionUpdated) -> None:
+        account = event.partitionkey
+        for item in event.data.items:
+            if isinstance(item, trade.PositionItem):
+                self._position(event, item)
+            elif isinstance(item, trade.TradeClosedItem):
+                self._closed(account, item)
+            elif isinstance(item, trade.OrderEndItem):
+                self._set("orders", item.order_id, settled_at=event.time)
+            else:
+                self._equity(event, item)
+
+    def _position(self, event: Envelope, item: trade.PositionItem) -> None:
+        quantity = dec(item.quantity)
+        average = _number(item.average_entry)
+        realised, fees, funding = dec(item.realised), dec(item.fees), dec(item.funding)
+        totals = {
+            "realised": realised,
+            "fees": fees,
+            "funding": funding,
+            "opened_at": item.opened_at,
+            "entry_at": item.entry_at,
+        }
+        self._set(
+            "positions",
+            event.partitionkey,
+            item.symbol,
+            trade_id=item.trade_id,
+            quantity=quantity,
+            cost=dec(item.cost),
+            average_entry=average,
+            updated_at=event.time,
+            **totals,
+        )
+        if not quantity:  # its end stands in the item that closes the trade
+            self._set("trades", item.trade_id, open_quantity=quantity)
+            return
+        self._set(
+            "trades",
+            item.trade_id,
+            account=event.partitionkey,
+            symbol=item.symbol,
+            side="BUY" if quantity > 0 else "SELL",
+            quantity=abs(quantity),
+            open_quantity=quantity,
+            entry_average=average,
+            net=_EXACT.add(_EXACT.subtract(realised, fees), funding),
+            **totals,
+        )
+
+    def _closed(self, account: str, item: trade.TradeClosedItem) -> None:
+        self._set(
+            "trades",
+            item.trade_id,
+            account=account,
+            symbol=item.symbol,
+            side=item.side,
+            quantity=dec(item.quantity_max),
+            open_quantity=Decimal(0),
+            entry_average=dec(item.entry_average),
+            exit_average=dec(item.exit_average),
+            realised=dec(item.realised),
+            fees=dec(item.fees),
+            funding=dec(item.funding),
+            net=dec(item.net),
+            opened_at=item.opened_at,
+            closed_at=item.closed_at,
+            exit_order_id=item.exit_order_id,
+        )
+
+    def _equity(self, event: Envelope, item: trade.EquityItem) -> None:
+        account = event.partitionkey
+        self._append(
+            "equity",
+            item.id,
+            account=account,
+            time=event.time,
+            transfers=dec(item.transfers),
+            realised=dec(item.realised),
+            fees=dec(item.fees),
+            funding=dec(item.funding),
+            unrealised=dec(item.unrealised),
+            equity=dec(item.equity),
+            gross=dec(item.gross),
+            marks=item.marks,
+            record_id=event.id,
+        )
+        for symbol, mark in item.marks.items():
+            self._set("positions", account, symbol, mark=dec(mark), marked_at=event.time)
+
+    # ------------------------------------------------------------------ control
+
+    def _policies(self, event: Any) -> None:
+        for change in event.data.items:
+            self._append(
+                "policy_snapshots",
+                change.account,
+                change.version,
+                operator=change.operator,
+                reason=change.reason,
+                changed_at=event.time,
+                trading_state=change.trading_state,
+                before=change.before,
+                after=change.after,
+                policy=change.policy.model_dump(mode="json"),
+                origins=change.origins,
+                record_id=event.id,
+            )
+
+    def _activated(self, event: control.EmergencyActivated) -> None:
+        self._policies(event)
+        change = next(iter(event.data.items), None)
+        self._set(
+            "emergencies",
+            event.data.emergency_id,
+            account=event.partitionkey,
+            activated_at=event.data.activated_at,
+            operator=change and change.operator,
+            reason=change and change.reason,
+        )
+
+    def _was_reset(self, event: control.EmergencyWasReset) -> None:
+        self._policies(event)
+        change = next(iter(event.data.items), None)
+        self._set(
+            "emergencies",
+            event.data.emergency_id,
+            reset_at=event.time,
+            reset_operator=change and change.operator,
+            reset_reason=change and change.reason,
+            reset_flat_id=event.data.flat_id,
+            drawdown_epoch=event.data.drawdown_epoch,
+        )
+
+    def _rejected(self, event: control.CommandRejected) -> None:
+        self._append(
+            "commands_rejected",
+            event.id,
+            account=event.partitionkey,
+            time=event.time,
+            **event.data.model_dump(mode="json"),
+        )
+
+
+_HANDLERS: dict[tuple[str, str], Callable[[Fold, Any], None]] = {
+    (SIGNAL_SAFE.name, "trade.signal.judged.v1"): Fold._judged,
+    (ORDER.name, "trade.order.decided.v1"): Fold._decided,
+    (EXECUTION_RES.name, "trade.execution.reported.v1"): Fold._reported,
+    (POSITION_UPDATE.name, "trade.position.updated.v1"): Fold._updated,
+    (CONTROL.name, "policy.changed.v1"): Fold._policies,
+    (CONTROL.name, "emergency.activated.v1"): Fold._activated,
+    (CONTROL.name, "emergency.reset.v1"): Fold._was_reset,
+    (CONTROL.name, "command.rejected.v1"): Fold._rejected,
+}
+
+
+def _number(value: str | None) -> Decimal | None:
+    return None if value is None else dec(value)
+
+
+def _storable(value: Any) -> Any:
+    """Postgres text cannot hold U+0000: it is shown as the replacement character."""
+    if isinstance(value, str):
+        return value.replace(_NUL, _SHOWN) if _NUL in value else value
+    if isinstance(value, dict):
+        return {_storable(k): _storable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(v) for v in value]
+    return value

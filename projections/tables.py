@@ -1,0 +1,246 @@
+"""The tables of one generation of the read models, and how changes to their columns are merged.
+
+All tables of a generation live in one Postgres schema (`live`, `shadow_<n>`, `before`); this
+metadata names none, statements are told which. Every column says in `info` which topic feeds it
+(one only, so the order in which topics arrive cannot matter) and how a later change meets an
+earlier value: `set` (the later one), `add`, `max` or `append`. Money is unconstrained numeric,
+exact; times are event times; there is no wall clock in a row.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+
+from schemas.topics import CONTROL, EXECUTION_RES, ORDER, POSITION_UPDATE, SIGNAL_SAFE, Topic
+
+LIVE = "live"
+BEFORE = "before"
+
+metadata = MetaData(naming_convention={"pk": "%(table_name)s_pkey"})
+
+_KINDS: dict[str, Any] = {
+    "text": Text,
+    "uuid": lambda: Uuid(as_uuid=False),
+    "num": Numeric,
+    "time": lambda: TIMESTAMP(timezone=True),
+    "int": Integer,
+    "big": BigInteger,
+    "bool": Boolean,
+    "json": lambda: JSONB(none_as_null=True),
+}
+_EMPTY: dict[str, tuple[str, Any]] = {"add": ("0", Decimal(0)), "append": ("'[]'::jsonb", ())}
+
+
+def _column(spec: str, topic: Topic | None) -> Column[Any]:
+    """`name:kind[:merge][!]`; `!` forbids NULL."""
+    required = spec.endswith("!")
+    name, kind, *rest = spec.rstrip("!").split(":")
+    merge = rest[0] if rest else "set"
+    default, empty = _EMPTY.get(merge, (None, None))
+    if kind == "bool" and not required:
+        default, empty = "false", False
+    return Column(
+        name,
+        _KINDS[kind](),
+        nullable=not required and default is None,
+        server_default=None if default is None else text(default),
+        info={"fed": topic.name if topic else None, "merge": merge, "empty": empty, "kind": kind},
+    )
+
+
+def _columns(topic: Topic | None, specs: str) -> list[Column[Any]]:
+    return [_column(spec, topic) for spec in specs.split()]
+
+
+def _table(name: str, keys: str, *parts: Any, append: bool = False) -> Table:
+    """`append`: rows are history, the first of a key stays; else state, changes are merged."""
+    key = _columns(None, keys)
+    return Table(
+        name,
+        metadata,
+        *key,
+        *(column for part in parts if isinstance(part, list) for column in part),
+        *(part for part in parts if not isinstance(part, list)),
+        PrimaryKeyConstraint(*(column.name for column in key)),
+        info={"append": append},
+    )
+
+
+trades = _table(
+    "trades",
+    "trade_id:uuid!",
+    _columns(
+        POSITION_UPDATE,
+        "account:text symbol:text side:text quantity:num:max open_quantity:num entry_average:num"
+        " exit_average:num realised:num fees:num funding:num net:num opened_at:time entry_at:time"
+        " closed_at:time exit_order_id:uuid",
+    ),
+    Index("trades_account", "account", "opened_at"),
+    Index("trades_closed", "closed_at"),
+)
+positions = _table(
+    "positions",
+    "account:text! symbol:text!",
+    _columns(
+        POSITION_UPDATE,
+        "trade_id:uuid quantity:num:set cost:num average_entry:num realised:num fees:num"
+        " funding:num opened_at:time entry_at:time updated_at:time mark:num marked_at:time",
+    ),
+)
+_ORDER_STATE = (
+    "CASE WHEN status IS NOT NULL THEN 'ended' WHEN unknown THEN 'unknown' "
+    "WHEN filled_quantity > 0 THEN 'partly_filled' WHEN accepted_at IS NOT NULL THEN 'working' "
+    "ELSE 'decided' END"
+)
+orders = _table(
+    "orders",
+    "order_id:uuid!",
+    _columns(
+        ORDER,
+        "account:text symbol:text client_order_id:text side:text order_type:text"
+        " time_in_force:text quantity:num limit_price:num trigger_price:num reduce_only:bool"
+        " close_position:bool leverage:int purpose:text owner_id:uuid request_id:uuid"
+        " approved_at:time replaces:uuid policy_version:int note:text decided_at:time"
+        " cancel_why:text cancelled_at:time",
+    ),
+    _columns(
+        EXECUTION_RES,
+        "accepted_at:time unknown:bool filled_quantity:num:add filled_cost:num:add fees:num:add"
+        " filled_at:time status:text ended_at:time end_quantity:num end_why:text",
+    ),
+    _columns(POSITION_UPDATE, "settled_at:time"),
+    [Column("state", Text, Computed(_ORDER_STATE, persisted=True))],
+    Index("orders_account", "account", "decided_at"),
+)
+fills = _table(
+    "fills",
+    "id:uuid!",
+    _columns(
+        EXECUTION_RES,
+        "account:text! order_id:uuid client_order_id:text symbol:text! side:text!"
+        " venue_trade_id:text! quantity:num! price:num! fee:num! fee_asset:text!"
+        " liquidity:text! reference:num! filled_at:time! rule:text! record_id:uuid!",
+    ),
+    Index("fills_account", "account", "filled_at"),
+    Index("fills_order", "order_id"),
+    append=True,
+)
+intents = _table(
+    "intents",
+    "id:uuid!",
+    _columns(
+        SIGNAL_SAFE,
+        "request_id:uuid! account:text! symbol:text! side:text! kind:text! verdict:text!"
+        " reason:text origin:text! confidence:num! label:text policy_version:int!"
+        " decided_at:time! failures:json! limits:json! figures:json! plan:json record_id:uuid!",
+    ),
+    Index("intents_account", "account", "decided_at"),
+    Index("intents_request", "request_id"),
+    append=True,
+)
+policy_snapshots = _table(
+    "policy_snapshots",
+    "account:text! version:int!",
+    _columns(
+        CONTROL,
+        "operator:text! reason:text! changed_at:time! trading_state:text! before:json! after:json!"
+        " policy:json! origins:json! record_id:uuid!",
+    ),
+    append=True,
+)
+emergencies = _table(
+    "emergencies",
+    "emergency_id:uuid!",
+    _columns(
+        CONTROL,
+        "account:text activated_at:time operator:text reason:text reset_at:time"
+        " reset_operator:text reset_reason:text reset_flat_id:uuid drawdown_epoch:int",
+    ),
+    _columns(ORDER, "steps:json:append flat_id:uuid flat_at:time"),
+)
+equity = _table(
+    "equity",
+    "id:uuid!",
+    _columns(
+        POSITION_UPDATE,
+        "account:text! time:time! transfers:num! realised:num! fees:num! funding:num!"
+        " unrealised:num! equity:num! gross:num! marks:json! record_id:uuid!",
+    ),
+    Index("equity_account", "account", "time"),
+    append=True,
+)
+commands_rejected = _table(
+    "commands_rejected",
+    "id:uuid!",
+    _columns(
+        CONTROL,
+        "account:text! time:time! command_id:uuid! command_type:text! operator:text! code:text!"
+        " sentence:text! value:text limit:text",
+    ),
+    append=True,
+)
+events = _table(
+    "events",
+    "topic:text! partition:int! offset:big!",
+    _columns(
+        None,
+        "id:uuid type:text! account:text subject:text time:time sequence:big epoch:big source:text"
+        " causationid:uuid correlationid:uuid digest:text reason:text",
+    ),
+    Index("events_id", "id"),
+    Index("events_type", "type", "time"),
+    Index("events_account", "account", "time"),
+    append=True,
+)
+offsets = _table(
+    "offsets",
+    "topic:text! partition:int!",
+    _columns(None, "topic_id:text! next_offset:big! events:big! undecodable:big! sources:json!"),
+)
+projector = _table("projector", "id:int!", _columns(None, "incarnation:big!"))
+
+TRADES_RECENT = (
+    "SELECT * FROM trades WHERE closed_at IS NULL OR closed_at >= "
+    "(SELECT max(closed_at) FROM trades) - interval '30 days'"
+)
+"""What people see by default: open trades and 30 days of closed ones, counted from the last close
+(event time: a replay of 2021 shows its own last 30 days)."""
+
+FOLDED = tuple(
+    t for t in metadata.sorted_tables if t.name not in ("events", "offsets", "projector")
+)
+"""Tables that :mod:`projections.fold` makes rows of, the index and positions apart."""
+COMPARED = tuple(t for t in metadata.sorted_tables if t.name != "projector")
+UNCOMPARED = {"offsets": {"events", "undecodable"}}
+"""Counters that depend on what retention has removed from the log."""
+
+KEYS: dict[str, tuple[str, ...]] = {
+    t.name: tuple(c.name for c in t.primary_key.columns) for t in metadata.sorted_tables
+}
+STORED: dict[str, tuple[str, ...]] = {
+    t.name: tuple(c.name for c in t.columns if c.computed is None) for t in metadata.sorted_tables
+}
+MERGES: dict[str, dict[str, str]] = {
+    t.name: {c.name: c.info["merge"] for c in t.columns if c.info.get("merge", "set") != "set"}
+    for t in metadata.sorted_tables
+}
+EMPTY: dict[str, dict[str, Any]] = {
+    t.name: {c.name: c.info["empty"] for c in t.columns if c.computed is None}
+    for t in metadata.sorted_tables
+}

@@ -1,0 +1,74 @@
+"""The projector as a supervised process: `python -m projections.worker --kafka … --postgres …`.
+
+It migrates the database first. Ends with 0 on SIGTERM or SIGINT, 70 when another projector took
+over, 1 with one line on stderr when it cannot go on.
+"""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from sqlalchemy.exc import OperationalError
+
+from migrations import chain
+from projections.database import ProjectionError
+from projections.projector import Projector
+from projections.writing import OvertakenError
+from runtime import logs
+
+log = logging.getLogger("projections.worker")
+
+EXIT_OVERTAKEN = 70
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="projector", description=__doc__)
+    parser.add_argument("--kafka", required=True, help="bootstrap servers, host:port")
+    parser.add_argument("--postgres", required=True, help="postgresql://…")
+    parser.add_argument("--folder", required=True, type=Path, help="where its log file goes")
+    given = parser.parse_args(arguments)
+    logs.configure("projector", given.folder)
+    projector = Projector(given.kafka, given.postgres)
+    ending = threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        ending.set()
+        projector.stop()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    try:
+        migrate(given.postgres, ending)
+        projector.run()
+    except OvertakenError as error:
+        log.error("%s", error)
+        print(error, file=sys.stderr)
+        return EXIT_OVERTAKEN
+    except ProjectionError as error:
+        log.error("%s", error)
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def migrate(postgres: str, ending: threading.Event) -> None:
+    """Bring the live generation up to this build, as soon as Postgres answers."""
+    backoff = 0.1
+    while not ending.is_set():
+        try:
+            chain.upgrade(postgres)
+        except OperationalError as error:
+            log.warning("Postgres does not answer, again in %.1f s: %s", backoff, error.orig)
+            ending.wait(backoff)
+            backoff = min(2.0, backoff * 2)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

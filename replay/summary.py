@@ -1,0 +1,311 @@
+"""The figures of a run: a fold of its valid events, from Kafka or from the engine.
+
+It decides nothing and keeps no events, only sums and the last few signals. Money in USDT as
+Decimal, percentages 0-100, times as in the records.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from domain.regime import HourlyRange
+from replay.account_summary import ZERO, AccountSummary
+from schemas.control import EmergencyActivated, EmergencyWasReset, PolicyChange, PolicyChanged
+from schemas.envelope import Envelope
+from schemas.market import (
+    CandlesClosed,
+    ClockTicked,
+    FundingSettled,
+    Instrument,
+    InstrumentsListed,
+    PricesObserved,
+)
+from schemas.scalars import EPOCH_TEXT, dec
+from schemas.trade import (
+    Dropped,
+    Ended,
+    EquityItem,
+    ExecutionReported,
+    Filled,
+    Flat,
+    Funded,
+    IntentPublished,
+    Order,
+    OrderDecided,
+    OrderEndItem,
+    PositionItem,
+    PositionUpdated,
+    SignalJudged,
+    SignalPublished,
+    TradeClosedItem,
+    Transferred,
+    Unknown,
+    Verdict,
+)
+
+RING = 60
+BOOKKEEPING = ("source.", "worker.")
+"""Types that are about a run's processes, not about its business: not counted as events."""
+
+
+@dataclass(slots=True)
+class PriceLine:
+    """Prices of one symbol: first and last observed, extremes, and the range of its hours."""
+
+    first: Decimal
+    last: Decimal
+    mark: Decimal
+    high: Decimal
+    low: Decimal
+    at: str
+
+    @property
+    def change_pct(self) -> Decimal:
+        return 100 * (self.last / self.first - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictLine:
+    """One judged signal or intent, as people want to see it."""
+
+    time: str
+    account: str
+    verdict: Verdict
+
+    @property
+    def why(self) -> str:
+        """The first failing check's sentence, or what was approved."""
+        if self.verdict.failures:
+            return self.verdict.failures[0].sentence
+        plan = self.verdict.plan
+        if plan is None:
+            return str(self.verdict.reason or "")
+        if self.verdict.kind == "exit":
+            return f"closes {plan.quantity}"
+        stop = f", stop {plan.stop_price}" if plan.stop_price else ""
+        return f"{plan.quantity} at {plan.leverage}x{stop}"
+
+
+@dataclass(slots=True)
+class EmergencyLine:
+    """One emergency of one account; times None until it happened."""
+
+    id: str
+    account: str
+    reason: str
+    activated_at: str
+    flat_at: str | None = None
+    reset_at: str | None = None
+
+
+class Summary:
+    """Fold valid events in with :meth:`fold`; ask for figures whenever wanted."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.signals = 0
+        self.intents = 0
+        self.duplicates = 0
+        """Hand-made or probe requests that came again under the same id."""
+        self.time = EPOCH_TEXT
+        self.started = ""
+        """Time of the first price: trading begins."""
+        self.accounts: dict[str, AccountSummary] = {}
+        self.prices: dict[str, PriceLine] = {}
+        self.hours: dict[str, HourlyRange] = {}
+        self.instruments: dict[str, Instrument] = {}
+        self.marks_given = False
+        self.funding_settlements = 0
+        self.commands_rejected: Counter[str] = Counter()
+        self.verdicts: deque[VerdictLine] = deque(maxlen=RING)
+        self.emergencies: list[EmergencyLine] = []
+        self._requests: set[str] = set()
+        self._fold: dict[str, Callable[[Any], None]] = {
+            "market.prices.observed.v1": self._prices,
+            "market.candles.closed.v1": self._candles,
+            "market.instruments.listed.v1": self._instruments,
+            "market.funding.settled.v1": self._settled,
+            "clock.ticked.v1": self._tick,
+            "policy.changed.v1": self._policy,
+            "emergency.activated.v1": self._activated,
+            "emergency.reset.v1": self._reset,
+            "command.rejected.v1": self._rejected,
+            "trade.signal.published.v1": self._proposed,
+            "trade.intent.published.v1": self._proposed,
+            "trade.signal.judged.v1": self._judged,
+            "trade.order.decided.v1": self._ordered,
+            "trade.execution.reported.v1": self._reported,
+            "trade.position.updated.v1": self._positions,
+        }
+
+    @classmethod
+    def of(cls, events: Iterable[Envelope]) -> "Summary":
+        """The summary of valid events."""
+        summary = cls()
+        for event in events:
+            summary.fold(event)
+        return summary
+
+    def fold(self, event: Envelope) -> None:
+        """Fold a valid event in. Types without a figure only count."""
+        if event.type.startswith(BOOKKEEPING):
+            return
+        self.events += 1
+        handler = self._fold.get(event.type)
+        if handler is not None:
+            handler(event)
+
+    def account(self, name: str) -> AccountSummary:
+        """The account's figures, made when it is first heard of."""
+        known = self.accounts.get(name)
+        if known is None:
+            known = self.accounts[name] = AccountSummary(name)
+        return known
+
+    # ------------------------------------------------------------------ market
+
+    def _later(self, time: str) -> None:
+        self.time = max(self.time, time)
+
+    def _prices(self, event: PricesObserved) -> None:
+        self._later(event.time)
+        self.started = self.started or event.time
+        for item in event.data.items:
+            last, mark = dec(item.last), dec(item.mark or item.last)
+            self.marks_given = self.marks_given or item.mark is not None
+            line = self.prices.get(item.symbol)
+            if line is None:
+                self.prices[item.symbol] = PriceLine(last, last, mark, last, last, event.time)
+            elif event.time >= line.at:
+                line.last, line.mark, line.at = last, mark, event.time
+                line.high, line.low = max(line.high, last), min(line.low, last)
+
+    def _candles(self, event: CandlesClosed) -> None:
+        self._later(event.time)
+        for item in event.data.items:
+            hours = self.hours.setdefault(item.symbol, HourlyRange())
+            hours.fold(item.opened_at, dec(item.high), dec(item.low), dec(item.close))
+
+    def _instruments(self, event: InstrumentsListed) -> None:
+        self.instruments.update((item.symbol, item) for item in event.data.items)
+
+    def _settled(self, event: FundingSettled) -> None:
+        self.funding_settlements += len(event.data.items)
+
+    def _tick(self, event: ClockTicked) -> None:
+        self._later(event.time)
+
+    # ------------------------------------------------------------------ control
+
+    def _changes(self, changes: Iterable[PolicyChange]) -> None:
+        for change in changes:
+            account = self.account(change.account)
+            account.policy, account.policy_version = change.policy, change.version
+            account.trading_state = change.trading_state
+
+    def _policy(self, event: PolicyChanged) -> None:
+        self._changes(event.data.items)
+
+    def _activated(self, event: EmergencyActivated) -> None:
+        self._changes(event.data.items)
+        for change in event.data.items:
+            account = self.account(change.account)
+            account.emergencies += 1
+            account.emergency_open = True
+            self.emergencies.append(
+                EmergencyLine(
+                    event.data.emergency_id, change.account, change.reason, event.data.activated_at
+                )
+            )
+
+    def _reset(self, event: EmergencyWasReset) -> None:
+        self._changes(event.data.items)
+        for change in event.data.items:
+            account = self.account(change.account)
+            account.emergency_open = False
+            account.nav.new_epoch()
+            self._emergency(event.data.emergency_id, change.account, reset_at=event.time)
+
+    def _emergency(self, emergency_id: str, account: str, **times: str) -> None:
+        for line in self.emergencies:
+            if line.id == emergency_id and line.account == account:
+                for name, value in times.items():
+                    setattr(line, name, getattr(line, name) or value)
+
+    def _rejected(self, event: Any) -> None:
+        self.commands_rejected[event.data.code] += 1
+
+    # ------------------------------------------------------------------ trading
+
+    def _proposed(self, event: SignalPublished | IntentPublished) -> None:
+        if event.epoch is None:
+            if event.id in self._requests:
+                self.duplicates += 1
+                return
+            self._requests.add(event.id)
+        account = self.account(event.partitionkey)
+        for item in event.data.items:
+            account.confidence_sum += dec(item.confidence)
+        if isinstance(event, SignalPublished):
+            self.signals += len(event.data.items)
+            account.signals += len(event.data.items)
+        else:
+            self.intents += len(event.data.items)
+            account.intents += len(event.data.items)
+
+    def _judged(self, event: SignalJudged) -> None:
+        account = self.account(event.partitionkey)
+        for verdict in event.data.items:
+            account.on_verdict(verdict)
+            self.verdicts.append(VerdictLine(event.time, event.partitionkey, verdict))
+
+    def _ordered(self, event: OrderDecided) -> None:
+        account = self.account(event.partitionkey)
+        for item in event.data.items:
+            if isinstance(item, Order):
+                account.on_order(item)
+            elif isinstance(item, Flat):
+                self._emergency(item.emergency_id, event.partitionkey, flat_at=event.time)
+            elif isinstance(item, Dropped):
+                account.on_dropped(item)
+
+    def _reported(self, event: ExecutionReported) -> None:
+        account = self.account(event.partitionkey)
+        for item in event.data.items:
+            if isinstance(item, Filled):
+                account.on_fill(item)
+            elif isinstance(item, Ended | Unknown | Funded | Transferred):
+                account.on_result(item)
+
+    def _positions(self, event: PositionUpdated) -> None:
+        account = self.account(event.partitionkey)
+        for item in event.data.items:
+            if isinstance(item, PositionItem):
+                account.on_position(item)
+            elif isinstance(item, TradeClosedItem):
+                account.on_trade_closed(item)
+            elif isinstance(item, EquityItem):
+                account.on_equity(item)
+            else:
+                assert isinstance(item, OrderEndItem)
+
+    # ------------------------------------------------------------------ asking
+
+    @property
+    def marks(self) -> dict[str, Decimal]:
+        """Last mark of each symbol (mark := last where the data has none)."""
+        return {symbol: line.mark for symbol, line in self.prices.items()}
+
+    def buy_and_hold_pct(self) -> Decimal | None:
+        """Equal parts of every priced symbol, bought at the first price, taker fee paid, marked at
+        the last. None before the first price."""
+        if not self.prices:
+            return None
+        total = ZERO
+        for symbol, line in self.prices.items():
+            listed = self.instruments.get(symbol)
+            fee = dec(listed.taker_fee_pct) if listed else ZERO
+            total += line.change_pct - fee
+        return total / len(self.prices)

@@ -1,0 +1,108 @@
+"""One log a process: structlog's JSON lines in a rotating file, people's text on stderr if asked.
+
+Everything written through the standard library ends here too: Faust, aiokafka, mode, and librdkafka
+through `confluent_logger`, so that nothing of a client ever appears in the terminal by itself.
+"""
+
+import logging
+import logging.handlers
+import sys
+from pathlib import Path
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from runtime.settings import LogLevel
+
+MAX_BYTES = 10_000_000
+BACKUPS = 3
+# loud at INFO, and of no use to whoever looks for what happened to an order
+NOISY = ("aiokafka", "faust", "mode", "asyncio", "alembic", "sqlalchemy", "librdkafka")
+
+
+def configure(
+    name: str, folder: Path | None, level: LogLevel = "INFO", *, stderr: bool = False
+) -> None:
+    """Send all logging of this process to `folder/<name>.log` and, if asked, to stderr.
+
+    Files hold JSON lines with time (UTC), level, logger, process and event; 10 MB, three older
+    ones kept. Without folder and stderr, logging goes nowhere. Call once, at the start.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.StackInfoRenderer(),
+        _process_name(name),
+    ]
+    handlers: list[logging.Handler] = []
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = logging.handlers.RotatingFileHandler(
+            folder / f"{name}.log", maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8"
+        )
+        as_json: list[Processor] = [
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+        file.setFormatter(_formatter(shared, as_json))
+        handlers.append(file)
+    if stderr:
+        screen = logging.StreamHandler(sys.stderr)
+        text = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), timestamp_key="time", exception_formatter=_plain
+        )
+        screen.setFormatter(_formatter(shared, [text]))
+        handlers.append(screen)
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    for handler in handlers or [logging.NullHandler()]:
+        root.addHandler(handler)
+    root.setLevel(level)
+    for noisy in NOISY:
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def confluent_logger() -> logging.Logger:
+    """The `logger` for every confluent-kafka client; without it librdkafka writes on stderr."""
+    logger = logging.getLogger("librdkafka")
+    if not logger.handlers:  # where nothing is configured, logging's last resort would be stderr
+        logger.addHandler(logging.NullHandler())
+    return logger
+
+
+def _process_name(name: str) -> Processor:
+    def add(_logger: object, _method: str, event: EventDict) -> EventDict:
+        event["process"] = name
+        return event
+
+    return add
+
+
+def _formatter(
+    shared: list[Processor], rendering: list[Processor]
+) -> structlog.stdlib.ProcessorFormatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+    )
+
+
+def _plain(sio: object, exc_info: object) -> None:
+    """People at a terminal see no traceback; the file has it."""

@@ -1,0 +1,227 @@
+"""Runs of this checkout: `var/runs/<UTC time>`, each with its `run.json`; the last three are kept.
+
+One run at a time: the lock is held by the process that runs and freed by its end, however it ends.
+Other checkouts have folders, ports and locks of their own.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Literal, Self
+
+from runtime import processes
+from runtime.settings import Settings
+
+KEPT = 3
+RunState = Literal["starting", "running", "stopped", "failed"]
+
+
+class RunError(RuntimeError):
+    """There is no such run, or another one is in the way; the text says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The content of `run.json`.
+
+    kafka: bootstrap servers; postgres: URI; None until they are known. pid: of the supervising
+    process. pids: of all others by name. started, stopped: ISO 8601, UTC. build: of the code.
+    details: what the command wants to find again (feed, days, speed), JSON values.
+    """
+
+    kafka: str | None = None
+    postgres: str | None = None
+    pid: int | None = None
+    pids: dict[str, int] = field(default_factory=dict)
+    started: str = ""
+    stopped: str | None = None
+    build: str = ""
+    state: RunState = "starting"
+    details: dict[str, object] = field(default_factory=dict)
+
+
+class Run:
+    """One run: a folder and its `run.json`, written as a whole at each change."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def name(self) -> str:
+        """The UTC time at which it was made, e.g. 20210519T130000.123Z."""
+        return self.folder.name
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs of all its processes."""
+        return self.folder / "logs"
+
+    @property
+    def state_file(self) -> Path:
+        """What its supervisor says of its processes (supervisor.read_state)."""
+        return self.folder / "processes.json"
+
+    @property
+    def record(self) -> RunRecord:
+        """What `run.json` says now. RunError if it cannot be read."""
+        try:
+            content = json.loads((self.folder / "run.json").read_text())
+            known = {each.name for each in fields(RunRecord)}
+            return RunRecord(**{key: value for key, value in content.items() if key in known})
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(
+                f"{self.folder / 'run.json'} cannot be read ({error}): take another run, "
+                f"{self.folder.parent} lists them."
+            ) from None
+
+    def update(self, **changes: object) -> RunRecord:
+        """Change fields of the record and write it. Returns the new one."""
+        record = replace(self.record, **changes)  # type: ignore[arg-type]
+        self._write(record)
+        return record
+
+    def is_running(self) -> bool:
+        """Whether its supervising process lives and has not said that it stopped."""
+        record = self.record
+        return (
+            record.state in ("starting", "running")
+            and record.pid is not None
+            and processes.alive(record.pid)
+        )
+
+    def _write(self, record: RunRecord) -> None:
+        aside = self.folder / f"run.json.{os.getpid()}"
+        aside.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        aside.replace(self.folder / "run.json")
+
+
+class RunLock:
+    """The right to run in this data folder; use as a context, or keep until the process ends."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def release(self) -> None:
+        """Let others run."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def lock(data: Path | None = None) -> RunLock:
+    """Take the right to run. RunError, naming the other process, if it is taken."""
+    data = _data(data)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        file = (data / "run.lock").open("a+")
+    except OSError as error:
+        raise RunError(
+            f"{data} cannot be written to ({error.strerror}): set QUANTUM_DATA to a folder that "
+            "can."
+        ) from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        file.close()
+        raise RunError(
+            f"This checkout is running already (process {owner}): end it with ./quantum down, or "
+            "set QUANTUM_DATA to another folder to run a second one."
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return RunLock(file)
+
+
+def new_run(
+    *, build: str = "", details: dict[str, object] | None = None, data: Path | None = None
+) -> Run:
+    """Make a run of this process, point `last` to it and remove runs beyond the last three.
+
+    Take the lock first: of a locked data folder only.
+    """
+    folder = _data(data) / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(_make_folder(folder))
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    run._write(
+        RunRecord(started=started, pid=os.getpid(), build=build, details=dict(details or {}))
+    )
+    _point_last(folder, run.name)
+    for old in all_runs(data)[KEPT:]:
+        if not _runs(old):
+            shutil.rmtree(old.folder, ignore_errors=True)
+    return run
+
+
+def all_runs(data: Path | None = None) -> list[Run]:
+    """All runs, the newest first."""
+    folder = _data(data) / "runs"
+    found = [path for path in folder.glob("2*Z*") if path.is_dir() and not path.is_symlink()]
+    return [Run(path) for path in sorted(found, reverse=True)]
+
+
+def last_run(data: Path | None = None) -> Run | None:
+    """The run that was made last, None if there is none."""
+    pointer = _data(data) / "runs" / "last"
+    with contextlib.suppress(OSError):
+        folder = pointer.parent / pointer.read_text().strip()
+        if folder.is_dir():
+            return Run(folder)
+    return next(iter(all_runs(data)), None)
+
+
+def open_run(name: str = "last", data: Path | None = None) -> Run:
+    """The run of this name, or the last one. RunError, listing those there are, if none is."""
+    if name == "last":
+        run = last_run(data)
+        if run is None:
+            raise RunError("There is no run yet: start one with ./quantum demo or ./quantum up.")
+        return run
+    for each in all_runs(data):
+        if each.name == name:
+            return each
+    names = ", ".join(each.name for each in all_runs(data)) or "none"
+    raise RunError(f"There is no run {name}. There are: {names}; or say last.")
+
+
+def running(data: Path | None = None) -> Run | None:
+    """The run that runs now, None if nothing does."""
+    return next((run for run in all_runs(data) if _runs(run)), None)
+
+
+def _runs(run: Run) -> bool:
+    try:
+        return run.is_running()
+    except RunError:
+        return False
+
+
+def _data(data: Path | None) -> Path:
+    return data if data is not None else Settings.load().data
+
+
+def _make_folder(parent: Path) -> Path:
+    while True:  # at most a millisecond: names are times, and sort as such
+        now = datetime.now(UTC)
+        folder = parent / f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+
+
+def _point_last(folder: Path, name: str) -> None:
+    aside = folder / f"last.{os.getpid()}"
+    aside.write_text(name + "\n")
+    aside.replace(folder / "last")

@@ -1,0 +1,84 @@
+"""Settings from the environment (`QUANTUM_*`); the defaults need nothing but this checkout."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: the folder that holds `quantum` and all rooms."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the text names it, the value and the remedy."""
+
+
+def _servers(value: str) -> str:
+    for server in value.split(","):
+        host, colon, port = server.strip().rpartition(":")
+        if not (host and colon and port.isdigit() and 1 <= int(port) <= 65535):
+            raise ValueError("expected host:port, several separated by commas")
+    return value
+
+
+def _postgres_uri(value: str) -> str:
+    if not value.startswith(("postgresql://", "postgres://")):
+        raise ValueError("expected postgresql://user:password@host:port/database")
+    return value
+
+
+def default_cache() -> Path:
+    """`$XDG_CACHE_HOME/quantum-trader` or `~/.cache/quantum-trader`, if it can be written to.
+
+    Without a home that can be written to: `var/cache` of this checkout.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    if not base and (home := os.environ.get("HOME")):
+        base = str(Path(home) / ".cache")
+    if base and Path(base).is_absolute():
+        folder = Path(base) / "quantum-trader"
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+            return folder
+    return ROOT / "var" / "cache"
+
+
+class Settings(BaseSettings):
+    """All settings of a run. An empty variable counts as unset.
+
+    kafka: bootstrap servers `host:port[,host:port]`, or None for the embedded broker.
+    postgres: a URI `postgresql://…`, or None for the embedded server.
+    data: folder of all state of this checkout. cache: folder of what one user downloads once.
+    kafka_port, postgres_port: fixed ports of the embedded services, 1-65535, or None for free
+    ones (Postgres then listens on a Unix socket only).
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="QUANTUM_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
+
+    kafka: Annotated[str, AfterValidator(_servers)] | None = None
+    postgres: Annotated[str, AfterValidator(_postgres_uri)] | None = None
+    data: Annotated[Path, AfterValidator(Path.absolute)] = ROOT / "var"
+    cache: Annotated[Path, AfterValidator(Path.absolute)] = Field(default_factory=default_cache)
+    kafka_port: Port | None = None
+    postgres_port: Port | None = None
+    log_level: LogLevel = "INFO"
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings of this process's environment. Raises SettingsError, one line."""
+        try:
+            return cls()
+        except ValidationError as error:
+            problem = error.errors()[0]
+            name = "QUANTUM_" + "_".join(str(part) for part in problem["loc"][:1]).upper()
+            reason = problem["msg"].removeprefix("Value error, ")
+            raise SettingsError(
+                f"{name}={problem['input']} cannot be used: {reason}. Correct or unset it."
+            ) from None

@@ -1,0 +1,126 @@
+"""The one encoder and the one decoder of records.
+
+``decode(encode(event)) == event`` and ``encode(decode(raw)) == raw``: whatever does not come back as
+the same bytes is refused, so key order, number forms, times and white space are all checked at once.
+Hand-made messages (commands and requests pasted into a Kafka UI) go through :func:`decode_request`,
+which fills in what may be left out and is strict about everything else.
+"""
+
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from schemas.envelope import Envelope
+from schemas.events import ADAPTER, TYPES
+from schemas.ids import natural_id, part_id
+from schemas.scalars import EPOCH_TEXT
+
+
+class RecordError(ValueError):
+    """Bytes that are no valid record. `code` is one of NOT_JSON, NOT_AN_EVENT, UNKNOWN_TYPE,
+    FUTURE_VERSION, INVALID_FIELD, NOT_CANONICAL, WRONG_KEY, TOO_LARGE."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @property
+    def reason(self) -> str:
+        return f"{self.code}: {self}"[:500]
+
+
+BYTES_MAX = 1_000_000
+
+
+def encode(event: Envelope) -> bytes:
+    """Canonical bytes of an event."""
+    return event.model_dump_json(exclude_none=True).encode()
+
+
+def decode(raw: bytes | None) -> Envelope:
+    """The event of canonical bytes; raises :class:`RecordError` for anything else."""
+    if raw is None:
+        raise RecordError("NOT_JSON", "the message has no value; records are never null")
+    try:
+        event = ADAPTER.validate_json(raw)
+    except ValidationError as error:
+        raise explain(raw, error) from None
+    if encode(event) != raw:
+        raise RecordError("NOT_CANONICAL", _difference(raw, encode(event)))
+    return event
+
+
+def decode_request(raw: bytes | None, *, topic: str, partition: int, offset: int) -> Envelope:
+    """A record of a topic people publish to: canonical bytes, or hand-made JSON of known shape.
+
+    May be left out: specversion, id (made from topic, partition and offset), source (`/hand`), time,
+    partitionkey (the account of `subject`), ids of parts, key order. The type and the data may not.
+    """
+    try:
+        return decode(raw)
+    except RecordError as error:
+        if error.code in ("UNKNOWN_TYPE", "FUTURE_VERSION", "TOO_LARGE") or raw is None:
+            raise
+    body = _object(raw)
+    body.setdefault("specversion", "1.0")
+    body.setdefault("id", natural_id("hand", topic, str(partition), str(offset)))
+    body.setdefault("source", "/hand")
+    body.setdefault("time", EPOCH_TEXT)
+    for key in ("sequence", "epoch", "basis", "after"):
+        if key in body:
+            raise RecordError("INVALID_FIELD", f"{key} is not for a hand-made message: leave it out")
+    if isinstance(body.get("subject"), str):
+        body.setdefault("partitionkey", body["subject"].split("/")[0])
+    data = body.get("data")
+    if isinstance(data, dict) and isinstance(data.get("items"), list):
+        for ordinal, item in enumerate(data["items"]):
+            if isinstance(item, dict):
+                item.setdefault("id", part_id(str(body["id"]), ordinal))
+    try:
+        return ADAPTER.validate_json(orjson.dumps(body))
+    except ValidationError as error:
+        raise explain(raw, error) from None
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    if len(raw) > BYTES_MAX:
+        raise RecordError("TOO_LARGE", f"{len(raw)} bytes, at most {BYTES_MAX} are allowed")
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise RecordError("NOT_JSON", f"not JSON: {error}") from None
+    if not isinstance(body, dict) or not isinstance(body.get("type"), str):
+        raise RecordError("NOT_AN_EVENT", "JSON, but no event: an object with a `type` is required")
+    return body
+
+
+def explain(raw: bytes, error: ValidationError) -> RecordError:
+    """One line for what pydantic found: the field, the value and what is expected there."""
+    try:
+        body = _object(raw)
+    except RecordError as other:
+        return other
+    name = body["type"]
+    if name not in TYPES:
+        stem, _, version = name.rpartition(".v")
+        known = [t for t in TYPES if t.rpartition(".v")[0] == stem]
+        if known and version.isdigit():
+            return RecordError(
+                "FUTURE_VERSION", f"{name}: this build knows {', '.join(known)}; update it"
+            )
+        return RecordError("UNKNOWN_TYPE", f"{name[:80]!r} is no type this build knows")
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or "record"
+    value = "" if isinstance(first["input"], dict | list) else f" (got {first['input']!r:.60})"
+    return RecordError("INVALID_FIELD", f"{where}: {first['msg']}{value}")
+
+
+def _difference(raw: bytes, canonical: bytes) -> str:
+    at = next(
+        (i for i, (a, b) in enumerate(zip(raw, canonical, strict=False)) if a != b),
+        min(len(raw), len(canonical)),
+    )
+    return (
+        f"byte {at} is not canonical: {raw[at : at + 24]!r}, expected {canonical[at : at + 24]!r}"
+    )

@@ -1,0 +1,189 @@
+"""Control: a person's commands on `commands.control`, what they led to on `control`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from schemas.envelope import Count, Envelope, Model
+from schemas.policy import Policy, Profile
+from schemas.scalars import Id, Line, Name, Time
+
+Operator = Name
+JsonValue = Any
+Version = Annotated[int, Field(ge=0)]
+
+
+class PolicySetData(Model):
+    """Set fields of one account's policy. `expected_version` is the version the sender saw (0: the
+    account does not exist yet and is opened with `profile`). Values are as in the policy."""
+
+    expected_version: Version
+    operator: Operator
+    reason: Line
+    profile: Profile | None = None
+    changes: dict[str, JsonValue]
+
+
+class PolicySet(Envelope):
+    type: Literal["command.policy.set.v1"] = "command.policy.set.v1"
+    data: PolicySetData
+
+
+class EmergencyStopData(Model):
+    operator: Operator
+    reason: Line
+
+
+class EmergencyStop(Envelope):
+    type: Literal["command.emergency.stop.v1"] = "command.emergency.stop.v1"
+    data: EmergencyStopData
+
+
+class EmergencyResetData(Model):
+    operator: Operator
+    reason: Line
+
+
+class EmergencyReset(Envelope):
+    type: Literal["command.emergency.reset.v1"] = "command.emergency.reset.v1"
+    data: EmergencyResetData
+
+
+class AccountResumeData(Model):
+    """Let entries of an account through again after a processor halted it (`source.account.halted`)."""
+
+    processor: Name
+    operator: Operator
+    reason: Line
+
+
+class AccountResume(Envelope):
+    type: Literal["command.account.resume.v1"] = "command.account.resume.v1"
+    data: AccountResumeData
+
+
+TradingState = Literal["ACTIVE", "REDUCING", "HALTED"]
+
+
+class PolicyChange(Model):
+    """One change: who, why, before, after, version (POL-3), and the whole policy it left."""
+
+    id: Id
+    account: Name
+    version: Version
+    operator: Operator
+    reason: Line
+    before: dict[str, JsonValue]
+    after: dict[str, JsonValue]
+    policy: Policy
+    origins: dict[str, Version]
+    trading_state: TradingState
+
+
+class PolicyChangedData(Model):
+    items: tuple[PolicyChange, ...]
+
+
+class PolicyChanged(Envelope):
+    type: Literal["policy.changed.v1"] = "policy.changed.v1"
+    data: PolicyChangedData
+
+
+class EmergencyActivatedData(Model):
+    """`items`: the policy change that came with it. `emergency_id` is the record's id."""
+
+    emergency_id: Id
+    activated_at: Time
+    items: tuple[PolicyChange, ...]
+
+
+class EmergencyActivated(Envelope):
+    type: Literal["emergency.activated.v1"] = "emergency.activated.v1"
+    data: EmergencyActivatedData
+
+
+class EmergencyWasResetData(Model):
+    """`flat_id`: the part of `trade.order` that showed the account flat; `drawdown_epoch` counts."""
+
+    emergency_id: Id
+    flat_id: Id
+    drawdown_epoch: Count
+    items: tuple[PolicyChange, ...]
+
+
+class EmergencyWasReset(Envelope):
+    type: Literal["emergency.reset.v1"] = "emergency.reset.v1"
+    data: EmergencyWasResetData
+
+
+class AccountResumedData(Model):
+    processor: Name
+    operator: Operator
+    reason: Line
+
+
+class AccountResumed(Envelope):
+    type: Literal["account.resumed.v1"] = "account.resumed.v1"
+    data: AccountResumedData
+
+
+CommandRejection = Literal[
+    "STALE_VERSION",
+    "UNKNOWN_ACCOUNT",
+    "ACCOUNT_EXISTS",
+    "UNKNOWN_FIELD",
+    "OUT_OF_RANGE",
+    "FIELD_NOT_SETTABLE",
+    "OPEN_POSITIONS",
+    "ALREADY_ACTIVE",
+    "NO_EMERGENCY",
+    "NOT_FLAT",
+    "NOTHING_HALTED",
+    "NO_CHANGE",
+    "UNKNOWN_COMMAND",
+]
+
+
+class CommandRejectedData(Model):
+    """Why a command was refused. `value` and `limit` name what was given and what is allowed."""
+
+    command_id: Id
+    command_type: str
+    operator: Operator
+    code: CommandRejection
+    sentence: str
+    value: str | None = None
+    limit: str | None = None
+
+
+class CommandRejected(Envelope):
+    type: Literal["command.rejected.v1"] = "command.rejected.v1"
+    data: CommandRejectedData
+
+
+class WorkerStartedData(Model):
+    """Information for people: which build and configuration took over which sources."""
+
+    worker: str
+    build: str
+    configuration: str
+    epoch: dict[str, Count]
+
+
+class WorkerStarted(Envelope):
+    type: Literal["worker.started.v1"] = "worker.started.v1"
+    data: WorkerStartedData
+
+
+class WorkerNoticeData(Model):
+    """Notice of a failure in a processor: the account's entries are refused until resumed."""
+
+    worker: str
+    account: Name
+    cause_id: Id
+    error: Line
+
+
+class WorkerNotice(Envelope):
+    type: Literal["worker.failed.v1"] = "worker.failed.v1"
+    data: WorkerNoticeData

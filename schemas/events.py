@@ -1,0 +1,46 @@
+"""Every type there is, as one discriminated union, and a table from type to class."""
+
+from typing import Annotated, get_args
+
+from pydantic import Field, TypeAdapter
+
+from schemas import control, market, sources, trade, venue
+from schemas.envelope import Envelope
+
+Event = Annotated[
+    market.PricesObserved
+    | market.CandlesClosed
+    | market.FundingSettled
+    | market.InstrumentsListed
+    | market.ClockTicked
+    | control.PolicySet
+    | control.EmergencyStop
+    | control.EmergencyReset
+    | control.AccountResume
+    | control.PolicyChanged
+    | control.EmergencyActivated
+    | control.EmergencyWasReset
+    | control.AccountResumed
+    | control.CommandRejected
+    | control.WorkerStarted
+    | control.WorkerNotice
+    | trade.SignalPublished
+    | trade.IntentPublished
+    | trade.SignalJudged
+    | trade.OrderDecided
+    | trade.ExecutionReported
+    | trade.PositionUpdated
+    | venue.VenueRequested
+    | venue.VenueReported
+    | sources.SourceFenced
+    | sources.SourceCheckpointed
+    | sources.SourceSkipped
+    | sources.SourceHalted,
+    Field(discriminator="type"),
+]
+
+ADAPTER: TypeAdapter[Envelope] = TypeAdapter(Event)
+TYPES: dict[str, type[Envelope]] = {
+    cls.model_fields["type"].default: cls for cls in get_args(get_args(Event)[0])
+}
+COMMANDS = {name: cls for name, cls in TYPES.items() if name.startswith("command.")}

@@ -1,0 +1,49 @@
+"""Identifiers: deterministic for everything decided, natural for everything observed.
+
+``record_id`` takes (source, partition key, cause), ``part_id`` the record's id and an ordinal, so a
+decision taken again after a crash has the same ids. The versioned type takes no part.
+"""
+
+import hashlib
+import secrets
+import time
+from uuid import UUID
+
+_NAMESPACE = UUID("8f0d9c52-6f0e-5a63-9a4e-0f2b5f6c7d11").bytes
+
+
+def _uuid5(*names: str) -> str:
+    digest = bytearray(hashlib.sha1(_NAMESPACE + "\x1f".join(names).encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    h = digest.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def record_id(source: str, partitionkey: str, cause_id: str) -> str:
+    """Id of the one record that `source` answers `cause_id` with for `partitionkey`."""
+    return _uuid5("record", source, partitionkey, cause_id)
+
+
+def part_id(record: str, ordinal: int) -> str:
+    """Id of part `ordinal` (0, 1, …) of a record."""
+    return _uuid5("part", record, str(ordinal))
+
+
+def natural_id(*key: str) -> str:
+    """Id of an outside event from its natural key (symbol, interval, open time; command id; …)."""
+    return _uuid5("natural", *key)
+
+
+def client_order_id(order_id: str) -> str:
+    """Client order id of an order: a short hash of the id of the order's part (24 characters)."""
+    return "qt" + hashlib.sha256(order_id.encode()).hexdigest()[:22]
+
+
+def command_id() -> str:
+    """UUIDv7, for a person's command only: the one id that is not a function of earlier events."""
+    stamp = int(time.time() * 1000).to_bytes(6, "big")
+    raw = bytearray(stamp + secrets.token_bytes(10))
+    raw[6] = raw[6] & 0x0F | 0x70
+    raw[8] = raw[8] & 0x3F | 0x80
+    return str(UUID(bytes=bytes(raw)))

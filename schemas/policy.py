@@ -1,0 +1,140 @@
+"""The policy of one account: the single source of truth for every limit (POL-1, POL-5, POL-6).
+
+Every field has a default, a range and a unit (last in its name). `PROFILES` is FEATURES' table.
+A policy is stored whole in each event that changes it; `origins` says for a field which policy
+version set it (absent: the profile's default), so that a verdict can name where a limit came from.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from schemas.envelope import Model
+from schemas.scalars import DecimalText, Id, Line, Name, Positive, Symbol, Time
+
+Profile = Literal["production", "testnet"]
+
+
+def _between(low: str, high: str, *, above: bool = False) -> Any:
+    bottom, top = Decimal(low), Decimal(high)
+
+    def check(value: str) -> str:
+        number = Decimal(value)
+        if number > top or number < bottom or (above and number == bottom):
+            raise ValueError(f"{value} is outside {'above ' if above else ''}{low} to {high}")
+        return value
+
+    extra = {"minimum_text": low, "maximum_text": high, "exclusive_minimum": above}
+    return Annotated[DecimalText, AfterValidator(check), Field(json_schema_extra=extra)]
+
+
+Percent = _between("0", "100")
+PercentAbove = _between("0", "100", above=True)
+Wide = _between("0", "100000", above=True)
+Probability = _between("0", "1")
+Seconds = Annotated[int, Field(ge=0, le=31_536_000)]
+
+
+class RlV3Live(Model):
+    """Section `rl_v3_live` (POL-6). The gate's guards B, C and the liquidation buffer live here."""
+
+    enabled: bool = True
+    mode: Literal["OFF", "SHADOW", "HYBRID", "PRIMARY"] = "SHADOW"
+    min_confidence: Probability = "0.6"
+    max_size_pct: Wide = "15"
+    liq_buffer_pct: Percent = "20"
+    promotion_requires_ack: bool = True
+    max_trades_per_hour: Annotated[int, Field(ge=0, le=10_000_000)] = 10
+    symbols: Annotated[tuple[Symbol, ...], Field(max_length=10)] = ("BTCUSDT",)
+
+
+class Policy(Model):
+    """All values of one account's policy. Money in USDT, percentages 0-100, times in seconds."""
+
+    profile: Profile = "production"
+    strategy: Name | None = None
+    emergency_mode: bool = False
+    allow_new_trades: bool = True
+    emergency_reason: Line | None = None
+    emergency_activated_at: Time | None = None
+    emergency_id: Id | None = None
+    margin_mode: Literal["isolated", "cross"] = "isolated"
+    position_mode: Literal["one_way"] = "one_way"
+    start_equity_usdt: Positive = "10000"
+    max_position_usd: Positive = "1500"
+    max_leverage: Annotated[int, Field(ge=1, le=125)] = 20
+    max_concurrent_trades: Annotated[int, Field(ge=0, le=1000)] = 10
+    max_entries_per_position: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    max_risk_trade_pct: PercentAbove = "4"
+    risk_target_pct: PercentAbove = "0.5"
+    max_risk_open_pct: Wide = "6"
+    max_gross_pct: Wide = "150"
+    confidence_threshold: Probability = "0.55"
+    min_confidence: Probability = "0.65"
+    cooldown_s: Seconds = 180
+    guard_release_s: Seconds = 60
+    signal_stale_s: Seconds = 30
+    approval_stale_s: Seconds = 30
+    limit_expiry_s: Seconds = 60
+    max_time_in_trade_s: Seconds = 86_400
+    collar_pct: PercentAbove = "1"
+    slippage_pct: Percent = "0.02"
+    participation_pct: PercentAbove = "10"
+    stops_required: bool = True
+    stop_atr_multiple: Wide = "1"
+    stop_min_pct: PercentAbove = "0.3"
+    stop_max_pct: PercentAbove = "8"
+    target_r: Wide = "2"
+    high_vol_multiplier: Wide = "1.5"
+    extreme_vol_multiplier: Wide = "2.5"
+    stop_failed_pct: Percent = "0.1"
+    stop_failed_s: Seconds = 2
+    unprotected_s: Seconds = 2
+    restricted_symbols: Annotated[tuple[Symbol, ...], Field(max_length=1000)] = ()
+    max_symbols: Annotated[int, Field(ge=1, le=1000)] = 30
+    retrain_interval_h: Annotated[int, Field(ge=1, le=8760)] = 48
+    retrain_samples_min: Annotated[int, Field(ge=1)] = 100
+    exploration_pct: Percent = "20"
+    rl_v3_live: RlV3Live = RlV3Live()
+
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "production": {},
+    "testnet": {
+        "max_position_usd": "2000",
+        "max_leverage": 30,
+        "max_concurrent_trades": 20,
+        "max_risk_trade_pct": "5",
+        "risk_target_pct": "1",
+        "max_risk_open_pct": "8",
+        "max_gross_pct": "200",
+        "confidence_threshold": "0.45",
+        "cooldown_s": 120,
+        "retrain_interval_h": 24,
+        "retrain_samples_min": 50,
+        "exploration_pct": "50",
+        "max_symbols": 50,
+    },
+}
+
+EMERGENCY_FIELDS = ("emergency_mode", "emergency_reason", "emergency_activated_at", "emergency_id")
+"""Only the emergency commands change these; `command.policy.set` is refused for them."""
+
+
+def profile_policy(profile: Profile) -> Policy:
+    """The policy of a profile, without overrides."""
+    return Policy(profile=profile, **PROFILES[profile])
+
+
+def field_path(name: str) -> tuple[str, ...] | None:
+    """Where `name` stands: a field, `rl_v3_live.field`, or a section's field by its bare name.
+
+    None for a name that no policy has. A bare name that stands at top level means that one.
+    """
+    if name in Policy.model_fields and name != "rl_v3_live":
+        return (name,)
+    bare = name.removeprefix("rl_v3_live.")
+    if bare in RlV3Live.model_fields and (bare == name or name.startswith("rl_v3_live.")):
+        return ("rl_v3_live", bare)
+    return None

@@ -1,0 +1,84 @@
+"""Checked scalars of the record: times, decimals, names. All are text on the wire and in memory.
+
+Decimals stay text inside an event (fast, lossless, canonical); arithmetic takes them out with
+:func:`dec` and puts them back with :func:`text`.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, StringConstraints
+
+TIME_PATTERN = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}Z$"
+DECIMAL_PATTERN = r"^-?(0|[1-9]\d*)(\.\d+)?$"
+POSITIVE_PATTERN = r"^(0\.\d*[1-9]\d*|[1-9]\d*(\.\d+)?)$"
+UNSIGNED_PATTERN = r"^(0|[1-9]\d*)(\.\d+)?$"
+DIGITS_MAX = 40
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_TEXT = "1970-01-01T00:00:00.000000Z"
+_DECIMAL = re.compile(DECIMAL_PATTERN)
+
+
+def _digits(value: str) -> str:
+    if len(value) > DIGITS_MAX and sum(c.isdigit() for c in value) > DIGITS_MAX:
+        raise ValueError(f"decimal of more than {DIGITS_MAX} digits")
+    return value
+
+
+Time = Annotated[str, StringConstraints(pattern=TIME_PATTERN)]
+DecimalText = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN), AfterValidator(_digits)]
+Positive = Annotated[str, StringConstraints(pattern=POSITIVE_PATTERN), AfterValidator(_digits)]
+Unsigned = Annotated[str, StringConstraints(pattern=UNSIGNED_PATTERN), AfterValidator(_digits)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{2,30}$")]
+ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[.A-Z:/a-z0-9_-]{1,36}$")]
+Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Line = Annotated[str, StringConstraints(max_length=500)]
+
+
+def dec(value: str) -> Decimal:
+    """The number that a checked decimal text stands for."""
+    return Decimal(value)
+
+
+def text(value: Decimal | int) -> str:
+    """Canonical text of a number: no exponent, no trailing zeros after the point, never ``-0``.
+
+    Raises ValueError for NaN and infinities: no such number is ever part of a record.
+    """
+    if isinstance(value, int):
+        return str(value)
+    if not value.is_finite():
+        raise ValueError(f"{value} is not a finite number and cannot be part of a record")
+    out = format(value, "f")
+    if "." in out:
+        out = out.rstrip("0").rstrip(".")
+    return "0" if out in ("-0", "") else out
+
+
+def is_decimal(value: str) -> bool:
+    return _DECIMAL.match(value) is not None
+
+
+def micros(time: str) -> int:
+    """Microseconds since 1970 of a canonical time."""
+    moment = datetime(
+        int(time[0:4]), int(time[5:7]), int(time[8:10]),
+        int(time[11:13]), int(time[14:16]), int(time[17:19]), int(time[20:26]), UTC,
+    )  # fmt: skip
+    delta = moment - EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def time_text(us: int) -> str:
+    """Canonical time of microseconds since 1970 (UTC)."""
+    moment = EPOCH + timedelta(microseconds=us)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond:06d}Z"
+
+
+def latest(times: Iterable[str]) -> str:
+    """The latest of canonical times: they sort as text."""
+    return max(times)

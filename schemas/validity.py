@@ -1,0 +1,54 @@
+"""Which records of a partition are valid: one function of that partition's order alone.
+
+Valid is a record whose epoch is that of its source's latest accepted fence before it in the same
+partition, and whose sequence is the next. Lower: dropped (a zombie, or seen). Higher: the partition
+is broken and must be stopped. Outside events have no epoch and are always valid here.
+"""
+
+from schemas.envelope import Envelope
+
+FENCE = "source.fenced.v1"
+
+
+class SequenceGap(RuntimeError):
+    """A source's sequence jumped: records are missing. Stop the partition and alarm."""
+
+
+class Validity:
+    """Fold of one partition. `sources` maps a source to (epoch, last sequence)."""
+
+    __slots__ = ("sources",)
+
+    def __init__(self, sources: dict[str, tuple[int, int]] | None = None) -> None:
+        self.sources: dict[str, tuple[int, int]] = dict(sources or {})
+
+    def admit(self, event: Envelope) -> bool:
+        """Fold a record in; True if it is valid. A fence is folded and never valid as an event."""
+        return self.admit_head(event.source, event.epoch, event.sequence, event.type == FENCE)
+
+    def admit_head(
+        self, source: str, epoch: int | None, sequence: int | None, fence: bool
+    ) -> bool:
+        """The same from the four fields that matter."""
+        if epoch is None:
+            return not fence
+        current, last = self.sources.get(source, (0, 0))
+        if fence:
+            if epoch > current:
+                self.sources[source] = (epoch, last)
+            return False
+        if epoch != current or sequence is None or sequence <= last:
+            return False
+        if sequence != last + 1:
+            raise SequenceGap(
+                f"{source} jumped from sequence {last} to {sequence} in epoch {epoch}: "
+                "records are missing; stop reading this partition and restore it"
+            )
+        self.sources[source] = (current, sequence)
+        return True
+
+    def epoch(self, source: str) -> int:
+        return self.sources.get(source, (0, 0))[0]
+
+    def sequence(self, source: str) -> int:
+        return self.sources.get(source, (0, 0))[1]

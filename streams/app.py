@@ -1,0 +1,104 @@
+"""A Faust app for each processor. Its agent is a few lines: raw bytes in, shell called.
+
+Positions are our own, whatever the group has committed: Faust seeks in one place,
+`Consumer.seek_to_committed`, and that is where sources are acquired (PITFALLS, own positions).
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from streams.log import Incoming
+
+logger = logging.getLogger(__name__)
+EXIT_AGENT = 72
+
+Acquire = Callable[[set[tuple[str, int]]], dict[tuple[str, int], int]]
+"""Takes the assigned (topic, partition) pairs, returns the offset to start each one at."""
+
+
+def create_app(
+    *,
+    processor: str,
+    bootstrap: str,
+    instance: str,
+    topics: tuple[str, ...],
+    acquire: Acquire,
+    receive: Callable[[Incoming], None],
+    after: Callable[[], None],
+    datadir: str,
+) -> faust.App:
+    """The Faust app of one processor; `instance` is its static group member id."""
+    app = faust.App(
+        f"quantum-{processor}",
+        broker=f"kafka://{bootstrap}",
+        store="memory://",
+        datadir=datadir,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        stream_wait_empty=True,
+        broker_commit_interval=0.5,
+        broker_max_poll_records=500,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=3.0,
+        broker_request_timeout=30.0,
+        producer_request_timeout=30.0,
+        consumer_group_instance_id=instance,
+        processing_guarantee="at_least_once",
+    )
+
+    class OwnPositionsConsumer(driver.Consumer):  # type: ignore[misc]
+        """Starts each partition where our log says."""
+
+        async def seek_to_committed(self) -> Mapping[TP, int]:
+            loop = asyncio.get_running_loop()
+            wanted = {(tp.topic, tp.partition) for tp in self.assignment() if tp.topic in topics}
+            try:
+                starts = await loop.run_in_executor(None, acquire, wanted)
+            except BaseException:
+                stop("sources could not be acquired")
+            positions = {TP(topic, number): offset for (topic, number), offset in starts.items()}
+            await self.seek_wait(positions)
+            return positions
+
+    class OwnPositionsTransport(driver.Transport):  # type: ignore[misc]
+        Consumer = OwnPositionsConsumer
+
+    app.transport = OwnPositionsTransport(app.conf.broker, app, loop=app.loop)
+
+    @app.agent(
+        app.topic(*topics, key_serializer="raw", value_serializer="raw"), name=processor, concurrency=1
+    )
+    async def agent(stream: Any) -> None:
+        async for event in stream.events():
+            message = event.message
+            try:
+                receive(
+                    Incoming(
+                        f"{message.topic}/{message.partition}",
+                        message.offset,
+                        int(message.timestamp * 1000),
+                        message.key,
+                        message.value,
+                    )
+                )
+                after()
+            except BaseException:
+                stop(f"{message.topic}/{message.partition} offset {message.offset} was not taken")
+
+    return app
+
+
+def stop(why: str) -> None:
+    """End the process at once, keeping its place: Faust drops what a handler raises on."""
+    logger.critical("%s; ending the process", why, exc_info=True)
+    logging.shutdown()
+    os._exit(EXIT_AGENT)

@@ -1,0 +1,148 @@
+"""The feed's barrier: nothing more is published until everything that could follow has happened.
+
+Latest reports of all workers are held against the ends they and the feed report. `behind` holds each
+(worker, partition) that has yet to read something; when it is empty, no order waits for an answer
+and every worker has reported, the system is quiet. One agreement is enough: see streams/progress.py.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, TopicPartition
+
+from schemas.topics import CLOCK, MARKET, PROGRESS
+from streams.kafka_log import consumer
+from streams.progress import ALL
+
+PACED = (f"{MARKET.name}/0", f"{CLOCK.name}/0")
+"""Partitions only the feed writes: who must have read a record of theirs depends on its type."""
+
+
+@dataclass(slots=True)
+class Report:
+    """The latest vector of one worker process."""
+
+    incarnation: str
+    positions: dict[str, int] = field(default_factory=dict)
+    unresolved: int = 0
+    time: str = ""
+
+
+class Agreement:
+    """Fold of progress reports; pure, so that it can be tested without a broker."""
+
+    def __init__(self, workers: tuple[str, ...], ends: dict[str, int]) -> None:
+        self.workers = workers
+        self.reports: dict[str, Report] = {}
+        self.ends = dict(ends)
+        self.required: dict[tuple[str, str], int] = {}
+        self.behind: set[tuple[str, str]] = set()
+
+    def fold(self, report: dict[str, Any]) -> None:
+        """Take a report in. A new process of a worker counts from its first full report on."""
+        worker = report["worker"]
+        if worker not in self.workers:
+            return
+        known = self.reports.get(worker)
+        if known is None or known.incarnation != report["incarnation"]:
+            if not report["full"]:
+                return
+            known = self.reports[worker] = Report(report["incarnation"])
+            self.behind = {pair for pair in self.behind if pair[0] != worker}
+        known.positions.update(report["positions"])
+        known.unresolved, known.time = report["unresolved"], report["time"]
+        for key, end in report["ends"].items():
+            self.extend(key, end)
+        for key in known.positions if report["full"] else report["positions"]:
+            self._compare(worker, key)
+
+    def extend(self, key: str, end: int) -> None:
+        """Note that a partition now ends at `end`: all its readers have to come to it."""
+        if end > self.ends.get(key, 0):
+            self.ends[key] = end
+            for worker in self.workers:
+                self._compare(worker, key)
+
+    def require(self, key: str, end: int, workers: tuple[str, ...]) -> None:
+        """Note that `workers` have to read a paced partition up to `end`."""
+        for worker in workers:
+            self.required[worker, key] = end
+            self._compare(worker, key)
+
+    def _compare(self, worker: str, key: str) -> None:
+        report = self.reports.get(worker)
+        if report is None or key not in report.positions:
+            return
+        needed = self.required.get((worker, key), 0) if key in PACED else self.ends.get(key, 0)
+        if report.positions[key] < needed:
+            self.behind.add((worker, key))
+        else:
+            self.behind.discard((worker, key))
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is on its way and nothing waits for an answer."""
+        return (
+            not self.behind
+            and len(self.reports) == len(self.workers)
+            and not any(report.unresolved for report in self.reports.values())
+        )
+
+    def waiting_for(self) -> str:
+        """For people: what is still missing."""
+        silent = [worker for worker in self.workers if worker not in self.reports]
+        parts = [f"no report of {', '.join(silent)}"] if silent else []
+        parts += [f"{worker} has not read {key}" for worker, key in sorted(self.behind)]
+        parts += [f"{w}: {r.unresolved} unresolved" for w, r in self.reports.items() if r.unresolved]
+        return "; ".join(parts) or "nothing"
+
+
+class Barrier:
+    """The agreement, fed by the `progress` topic."""
+
+    def __init__(
+        self, bootstrap: str, ends: dict[str, int], *, workers: tuple[str, ...] = ALL
+    ) -> None:
+        self.agreement = Agreement(workers, ends)
+        self._consumer: Consumer = consumer(bootstrap)
+        self._consumer.assign([TopicPartition(PROGRESS.name, 0, self._recent())])
+
+    def _recent(self) -> int:
+        partition = TopicPartition(PROGRESS.name, 0)
+        low, high = self._consumer.get_watermark_offsets(partition, timeout=10)
+        return max(int(low), int(high) - 50)
+
+    def wait(self, settled: Callable[[], bool], *, stalled_s: float = 60.0) -> None:
+        """Return when the system is quiet and `settled` says so; asked after each report.
+
+        Raises TimeoutError, naming what is missing, after `stalled_s` without any report that
+        changed something."""
+        deadline = time.monotonic() + stalled_s
+        before = ""
+        while True:
+            if settled() and self.agreement.quiet:
+                return
+            if not self._take(0.002 if self.agreement.quiet else 0.1) and (
+                time.monotonic() > deadline
+            ):
+                raise TimeoutError(f"the system did not come to rest: {self.agreement.waiting_for()}")
+            now = self.agreement.waiting_for() if time.monotonic() > deadline - 1 else before
+            if now != before:
+                before, deadline = now, time.monotonic() + stalled_s
+
+    def _take(self, timeout_s: float) -> bool:
+        message = self._consumer.poll(timeout_s)
+        taken = False
+        while message is not None:
+            if message.error() is None:
+                self.agreement.fold(orjson.loads(message.value() or b"{}"))
+                taken = True
+            message = self._consumer.poll(0)
+        return taken
+
+    def close(self) -> None:
+        """Give the consumer back."""
+        self._consumer.close()

@@ -1,0 +1,287 @@
+"""The file feed: candles on disk as records of `market` and `clock`, each behind the barrier.
+
+``python -m streams.feed --kafka … --folder … --from 2021-05-17 --to 2021-05-20 --demo PATH…``
+
+A killed feed goes on where its own records in the log end: the sequence of records is a function of
+the files, and every record has a natural id.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import orjson
+from confluent_kafka import TopicPartition
+
+from gateways.candles import CandleFileError, read_candles, read_funding, read_funding
+from gateways.feed_records import fed_records
+from gateways.probes import demo_script
+from runtime import logs
+from schemas.codec import RecordError, decode, encode
+from schemas.envelope import Envelope
+from schemas.instruments import load_instruments
+from schemas.ids import natural_id
+from schemas.market import CandlesClosed, ClockTicked, TickData
+from schemas.scalars import micros, time_text
+from schemas.topics import CLOCK, EVENT_TOPICS, PARTITIONS_EMBEDDED, PROGRESS, TOPICS, partition_of, partitions
+from streams.barrier import PACED, Barrier
+from streams.kafka_log import KafkaLog, consumer, split
+from streams.log import Incoming
+from streams.progress import ALL, REACTORS
+
+logger = logging.getLogger(__name__)
+REPORT_S = 0.5
+EXIT_INPUT = 2
+
+
+class Feed:
+    """Publishes outside records one at a time; `speed` is event seconds a wall second (None: max)."""
+
+    def __init__(self, bootstrap: str, folder: Path, *, speed: float | None, accounts: int) -> None:
+        self.bootstrap = bootstrap
+        self.folder = folder
+        self.speed = speed
+        self.accounts = accounts
+        self.log = KafkaLog(bootstrap, "feed")
+        self.records = 0
+        self.barriers = 0
+        self.started = time.monotonic()
+        self._reported = 0.0
+        self._ends: dict[str, int] = {}
+        self._delivered = 0
+        self._moved: list[tuple[str, int, tuple[str, ...]]] = []
+        self._barrier: Barrier | None = None
+        self._wall_at: tuple[int, float] | None = None
+
+    def run(self, records: Iterable[tuple[str, Envelope]]) -> None:
+        """Publish all records that are not in the log yet; return when the system is quiet after."""
+        known = self._ends = {
+            f"{t.name}/{n}": self.log.end(f"{t.name}/{n}")
+            for t in EVENT_TOPICS
+            for n in range(partitions(t, self.accounts))
+        }
+        self._barrier = Barrier(self.bootstrap, {k: v for k, v in known.items() if k not in PACED})
+        for key in PACED:
+            self._barrier.agreement.require(key, known[key], ALL)
+        last_time = ""
+        for topic, event in self._resume(records):
+            warm_up = isinstance(event, CandlesClosed) and event.data.warm_up
+            if not warm_up:
+                self._pace(event)
+                self._wait()
+            self._publish(topic, event, ALL if warm_up else REACTORS.get(event.type, ALL))
+            last_time = event.time if event.source == "/feed" else last_time
+            self._report(last_time)
+        self._wait()
+        self._report(last_time, done=True)
+
+    def tick(self, records: Iterable[tuple[str, Envelope]]) -> None:
+        """Publish without a barrier: a live clock waits for nobody."""
+        self._ends = {key: self.log.end(key) for key in PACED}
+        for topic, event in records:
+            self.log.append(f"{topic}/0", encode(event), event.partitionkey, lambda _offset: None)
+            self.records += 1
+            self._report(event.time)
+
+    def _resume(self, records: Iterable[tuple[str, Envelope]]) -> Iterator[tuple[str, Envelope]]:
+        """Skip what the log has already: everything up to the feed's last records there."""
+        last = {self._last_id(key) for key in PACED} - {""}
+        if not last:
+            yield from records
+            return
+        script: list[tuple[str, Envelope]] = []
+        skipping = iter(records)
+        for topic, event in skipping:
+            if event.source == "/feed":
+                script.clear()
+                last.discard(event.id)
+            else:
+                script.append((topic, event))
+            if not last:
+                break
+        logger.info("going on after what the log has")
+        yield from script
+        yield from skipping
+
+    def _last_id(self, key: str) -> str:
+        topic, number = split(key)
+        end = self.log.end(key)
+        reader = consumer(self.bootstrap)
+        low, _ = reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+        reader.close()
+        for offset in range(end - 1, max(int(low), end - 100) - 1, -1):
+            for record in self.log.read({key: (offset, offset + 1)}):
+                event = _own(record)
+                if event is not None:
+                    return event.id
+        return ""
+
+    def _pace(self, event: Envelope) -> None:
+        if self.speed is None or event.source != "/feed":
+            return
+        at = micros(event.time)
+        if self._wall_at is None:
+            self._wall_at = (at, time.monotonic())
+            return
+        due = self._wall_at[1] + (at - self._wall_at[0]) / 1e6 / self.speed
+        delay = due - time.monotonic()
+        if delay > 0:
+            time.sleep(delay)
+
+    def _publish(self, topic: str, event: Envelope, reactors: tuple[str, ...]) -> None:
+        assert self._barrier is not None
+        number = partition_of(event.partitionkey, self.accounts) if TOPICS[topic].keyed else 0
+        key = f"{topic}/{number}"
+
+        def delivered(offset: int) -> None:
+            self._delivered += 1
+            if offset + 1 != end:
+                self._moved.append((key, offset + 1, reactors))
+
+        end = self._ends[key] = self._ends[key] + 1
+        self.log.append(key, encode(event), event.partitionkey, delivered)
+        self.records += 1
+        self._require(key, end, reactors)
+
+    def _require(self, key: str, end: int, reactors: tuple[str, ...]) -> None:
+        assert self._barrier is not None
+        if key in PACED:
+            self._barrier.agreement.require(key, end, reactors)
+        else:
+            self._barrier.agreement.extend(key, end)
+
+    def _wait(self) -> None:
+        assert self._barrier is not None
+        self._barrier.wait(self._settled)
+        self.barriers += 1
+
+    def _settled(self) -> bool:
+        """Whether everything published lies where it was expected; somebody else's records move it."""
+        while self._moved:
+            key, end, reactors = self._moved.pop()
+            self._ends[key] = max(self._ends[key], end)
+            self._require(key, end, reactors)
+        return self._delivered == self.records
+
+    def _report(self, event_time: str, *, done: bool = False) -> None:
+        now = time.monotonic()
+        if not done and now - self._reported < REPORT_S:
+            return
+        self._reported = now
+        report = {
+            "worker": "feed",
+            "incarnation": "feed",
+            "full": True,
+            "positions": {},
+            "ends": {},
+            "unresolved": 0,
+            "time": event_time,
+            "records": self.records,
+            "seconds": round(now - self.started, 3),
+            "done": done,
+        }
+        self.log.note(PROGRESS.name, orjson.dumps(report), "feed")
+        if done:
+            self.log.flush()
+            target = self.folder / "feed.json"
+            target.with_suffix(".part").write_bytes(orjson.dumps(report | {"barriers": self.barriers}))
+            target.with_suffix(".part").replace(target)
+
+
+def _own(record: Incoming) -> Envelope | None:
+    try:
+        event = decode(record.raw)
+    except RecordError:
+        return None
+    return event if event.source == "/feed" else None
+
+
+def fed(options: argparse.Namespace) -> Iterator[tuple[str, Envelope]]:
+    """The records a feed publishes for its command line; also what a replay of the run takes."""
+    candles = [read_candles(path) for path in options.paths]
+    instruments = load_instruments()
+    rates = [read_funding(path) for path in options.funding]
+    start, end = options.start, options.end
+    script = demo_script(candles, start=start, end=end) if options.demo else ()
+    return fed_records(
+        candles,
+        start=start,
+        end=end,
+        warm_up_start=start - timedelta(hours=options.warm_up_h),
+        instruments=instruments,
+        funding=rates,
+        script=script,
+    )
+
+
+def moment(value: str) -> datetime:
+    """A day or a moment (ISO, UTC) as people write it; a whole minute."""
+    try:
+        if len(value) == len("2021-05-19"):
+            day = date.fromisoformat(value)
+            return datetime(day.year, day.month, day.day, tzinfo=UTC)
+        return datetime.fromisoformat(value.replace("Z", "+00:00")).replace(tzinfo=UTC)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{value!r} is no time; write 2021-05-19 or 2021-05-19T11:00"
+        ) from None
+
+
+def ticking() -> Iterator[tuple[str, Envelope]]:
+    """A live clock: one tick a second of wall time, for a system without a market feed."""
+    while True:
+        now_us = time.time_ns() // 1_000_000_000 * 1_000_000
+        stamp = time_text(now_us)
+        yield CLOCK.name, ClockTicked(
+            id=natural_id("tick", stamp),
+            source="/feed",
+            subject="clock",
+            time=stamp,
+            partitionkey="clock",
+            data=TickData(candle_s=1),
+        )
+        time.sleep(max(0.0, (now_us + 1_000_000) / 1e6 - time.time()))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The feed's command line."""
+    known = argparse.ArgumentParser(description="Feed of candles on disk, or of the clock alone")
+    known.add_argument("paths", nargs="*", type=Path, help="candle files, one a symbol")
+    known.add_argument("--kafka", required=True)
+    known.add_argument("--folder", required=True, type=Path)
+    known.add_argument("--from", dest="start", type=moment)
+    known.add_argument("--to", dest="end", type=moment)
+    known.add_argument("--warm-up-h", type=int, default=24)
+    known.add_argument("--funding", type=Path, action="append", default=[])
+    known.add_argument("--demo", action="store_true", help="open the demo's accounts, send its probes")
+    known.add_argument("--speed", type=float, default=None, help="event seconds a second; none: max")
+    known.add_argument("--partitions", type=int, default=PARTITIONS_EMBEDDED)
+    return known
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the feed; bad input ends it with one line on stderr and exit code 2."""
+    options = parser().parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    logs.configure("feed", options.folder)
+    try:
+        feed = Feed(
+            options.kafka, options.folder, speed=options.speed, accounts=options.partitions
+        )
+        if options.paths:
+            feed.run(fed(options))
+        else:
+            feed.tick(ticking())
+    except (CandleFileError, ValueError, OSError, TimeoutError) as error:
+        logger.error("the feed stopped: %s", error)
+        print(f"feed: {error}", file=sys.stderr)
+        (options.folder / "feed.error").write_text(str(error))
+        raise SystemExit(EXIT_INPUT) from None
+
+
+if __name__ == "__main__":
+    main()

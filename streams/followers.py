@@ -1,0 +1,112 @@
+"""Followers: plain consumers in threads, one a lane, no group. They bring facts to the shell."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from schemas.topics import TOPICS, Lane
+from streams.kafka_log import consumer, incoming, split
+from streams.log import Incoming
+
+logger = logging.getLogger(__name__)
+BATCH_MAX = 500
+FATAL = (KafkaError._FATAL, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)
+EXIT_FOLLOWER = 71
+
+
+class Follower(threading.Thread):
+    """Reads the partitions of one lane from given offsets and hands each record over.
+
+    `after` is called once a batch. An exception in either ends the process: state would be torn.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        name: str,
+        starts: dict[str, int],
+        take: Callable[[Incoming], None],
+        after: Callable[[], None],
+    ) -> None:
+        super().__init__(name=f"follower-{name}", daemon=True)
+        self._starts = starts
+        self._take = take
+        self._after = after
+        self._stopping = threading.Event()
+        self._consumer: Consumer = consumer(bootstrap)
+
+    def run(self) -> None:
+        try:
+            self._consumer.assign(
+                [TopicPartition(*split(key), offset) for key, offset in self._starts.items()]
+            )
+            while not self._stopping.is_set():
+                self._batch()
+        except BaseException:
+            logger.critical("follower %s failed; ending the process", self.name, exc_info=True)
+            logging.shutdown()
+            os._exit(EXIT_FOLLOWER)
+        finally:
+            self._consumer.close()
+
+    def _batch(self) -> None:
+        message = self._consumer.poll(0.5)
+        count = 0
+        while message is not None:
+            error = message.error()
+            if error is None:
+                self._take(incoming(message))
+            elif error.code() in FATAL:
+                raise RuntimeError(f"reading {message.topic()}: {error}")
+            count += 1
+            if count >= BATCH_MAX:
+                break
+            message = self._consumer.poll(0)
+        if count:
+            self._after()
+
+    def stop(self) -> None:
+        """End the thread; returns when it has."""
+        self._stopping.set()
+        if self.is_alive() and threading.current_thread() is not self:
+            self.join(2)
+
+
+class Followers:
+    """One follower a lane for the facts of a worker, and one for its own output."""
+
+    def __init__(
+        self, bootstrap: str, take: Callable[[Incoming], None], after: Callable[[], None]
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._take = take
+        self._after = after
+        self._running: list[Follower] = []
+
+    def start(self, starts: dict[str, int], watch: dict[str, int], seen: Callable[[Incoming], None]) -> None:
+        """Follow `starts` (key to next offset) lane by lane and `watch` on a lane of its own."""
+        self.stop()
+        lanes: dict[Lane, dict[str, int]] = {}
+        for key, offset in starts.items():
+            lanes.setdefault(TOPICS[split(key)[0]].lane, {})[key] = offset
+        for lane, keys in sorted(lanes.items()):
+            self._running.append(
+                Follower(self._bootstrap, lane.name.lower(), keys, self._take, self._after)
+            )
+        if watch:
+            self._running.append(Follower(self._bootstrap, "own", watch, seen, _nothing))
+        for follower in self._running:
+            follower.start()
+
+    def stop(self) -> None:
+        """Stop all lanes."""
+        for follower in self._running:
+            follower.stop()
+        self._running.clear()
+
+
+def _nothing() -> None:
+    """After a batch of own output nothing is to be reported."""

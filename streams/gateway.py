@@ -1,0 +1,251 @@
+"""The gateway's live shell: the only place with effects.
+
+It folds orders, control and the venue's reports like any source, and records what the venue says. What
+is to be sent is decided by the pure core (gateways/core.py) and sent by one thread, by these steps:
+t0, the barrier (ends of control and of the own partition asked of the broker and folded), the core
+asked again, request. A barrier that is not answered in 50 ms lets only reductions and cancels out.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Container, Iterable, Iterator
+
+from domain.decider import Slices
+from domain.source import Source
+from gateways.core import GatewayCore
+from gateways.orders import Report, SendRequest
+from schemas.codec import encode
+from schemas.envelope import Envelope
+from schemas.ids import record_id
+from schemas.scalars import EPOCH_TEXT
+from schemas.sources import SkippedData, SourceSkipped
+from schemas.topics import CLOCK, CONTROL, EXECUTION_RES, MARKET, ORDER, VENUE_REPORT
+from schemas.trade import ExecutionData
+from schemas.validity import Validity
+from schemas.venue import VenueReported
+from streams.kafka_log import KafkaLog
+from streams.log import Incoming
+from streams.recovery import Identity
+from streams.shell import Shell
+
+logger = logging.getLogger(__name__)
+BARRIER_S = 0.05
+PUMP_S = 0.05
+EXIT_PUMP = 73
+SHARED = (f"{CONTROL.name}/0", f"{MARKET.name}/0", f"{CLOCK.name}/0")
+
+
+def wall_us() -> int:
+    """Wall time in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+class GatewaySource(Source):
+    """A source whose records are reports of the world: epoch and sequence, no basis."""
+
+    def __init__(self, partition: int, partitions: int) -> None:
+        self.partition = partition
+        self.name = f"/gateway/{partition}"
+        self.output = f"{EXECUTION_RES.name}/{partition}"
+        self.epoch = 0
+        self.sequence = 0
+        self.duplicates = 0
+        self.slices = Slices()
+        self.core = GatewayCore(partition, partitions)
+        keys = [f"{ORDER.name}/{partition}", f"{VENUE_REPORT.name}/{partition}", *SHARED]
+        self.positions = dict.fromkeys(keys, 0)
+        self.validity = {key: Validity() for key in keys}
+        self.requests = dict.fromkeys(keys, False)
+
+    def fold(self, key: str, offset: int, event: Envelope | None) -> bool:
+        self.positions[key] = offset + 1
+        if event is None or not self.validity[key].admit(event) or event.type.startswith("source."):
+            return False
+        topic = key.rpartition("/")[0]
+        if topic == ORDER.name:
+            self.core.on_order(event, offset)
+        elif topic == CONTROL.name:
+            self.core.on_control(event)
+        elif topic == MARKET.name:
+            self.core.on_market(event)
+        elif topic == CLOCK.name:
+            self.core.on_clock(event)
+        return isinstance(event, VenueReported)
+
+    def decide(
+        self, key: str, cause: Envelope, *, answered: Container[str] = ()
+    ) -> Iterator[Envelope]:
+        """The record of what a report says that was not recorded before, if anything."""
+        assert isinstance(cause, VenueReported)
+        data = self.core.on_report(cause, wall_us())
+        if data is not None:
+            yield self.record(data, cause.partitionkey, cause)
+
+    def record(self, data: ExecutionData, account: str, cause: Envelope) -> Envelope:
+        """The record of what was reported, folded into own state."""
+        after = {key: self.positions[key] for key in SHARED}
+        record = self.core.record(data, account, cause, after, self.sequence + 1, self.epoch)
+        self.fold_own(record)
+        return record
+
+    def fold_own(self, record: Envelope) -> None:
+        self.sequence = record.sequence or self.sequence
+        if not record.type.startswith("source."):
+            self.core.on_own(record)
+
+    def share(self, key: str, other: Source) -> None:
+        """Nothing is shared: each core folds for itself."""
+
+    def advance(self, key: str, offset: int, event: Envelope | None) -> None:
+        self.fold(key, offset, event)
+
+    def copy_input(self, key: str, other: Source) -> None:
+        """Nothing to copy: inputs are folded from the beginning at a start."""
+
+    def skipped(self, key: str, offset: int, raw: bytes | None, reason: str) -> Envelope:
+        data = SkippedData.of(key, offset, raw, reason)
+        record = SourceSkipped(
+            id=record_id(self.name, "gateway", f"skipped {key} {offset}"),
+            source=self.name,
+            subject="gateway",
+            time=self.core.now or EPOCH_TEXT,
+            partitionkey="gateway",
+            sequence=self.sequence + 1,
+            epoch=self.epoch,
+            data=data,
+        )
+        self.fold_own(record)
+        return record
+
+
+class GatewayShell(Shell):
+    """Gateway sources of one process and the thread that sends for them."""
+
+    def __init__(self, partitions: int, log: KafkaLog, identity: Identity) -> None:
+        self.gateways: dict[int, GatewaySource] = {}
+        super().__init__("gateway", partitions, log, identity, make=self._gateway)
+        self._kafka = log
+        self._wake = threading.Event()
+        self._folded_more = threading.Condition(self.lock)
+        self._watched: dict[str, int] = {}
+        self._sending: threading.Thread | None = None
+
+    def _gateway(self, number: int) -> Source:
+        source = self.gateways[number] = GatewaySource(number, self.partitions)
+        return source
+
+    def acquire(self, numbers: Iterable[int]) -> None:
+        super().acquire(numbers)
+        if self._sending is None:
+            self._sending = threading.Thread(target=self._pump_forever, name="sender", daemon=True)
+            self._sending.start()
+
+    def _fenced(self, sources: list[Source]) -> None:
+        """Orders below the end of `trade.order` may have been sent by an earlier process."""
+        at_us = wall_us()
+        for source in sources:
+            gateway = self.gateways[source.partition]
+            key = f"{ORDER.name}/{source.partition}"
+            gateway.core.fenced_at(at_us, {key: self.log.end(key)}, gateway.epoch)
+
+    def release(self, numbers: Iterable[int]) -> None:
+        super().release(numbers)
+        with self.lock:
+            for number in numbers:
+                self.gateways.pop(number, None)
+
+    def receive(self, record: Incoming) -> None:
+        super().receive(record)
+        with self._folded_more:
+            self._folded_more.notify_all()
+        self._wake.set()
+
+    def outputs(self) -> dict[str, int]:
+        ends = super().outputs()
+        self._watched.update(ends)
+        return ends
+
+    def fenced(self, record: Incoming) -> bool:
+        with self._folded_more:
+            self._watched[record.key] = record.offset + 1
+            self._folded_more.notify_all()
+        return super().fenced(record)
+
+    def checkpoint(self, now_s: float) -> None:
+        """A gateway has no basis and writes no checkpoints."""
+
+    def unresolved(self) -> int:
+        return sum(source.core.unresolved for source in self.gateways.values())
+
+    def event_time(self) -> str:
+        return max((s.core.now for s in self.gateways.values()), default=EPOCH_TEXT)
+
+    # ------------------------------------------------------------------ sending
+
+    def _pump_forever(self) -> None:
+        try:
+            while True:
+                self._wake.wait(PUMP_S)
+                self._wake.clear()
+                if self._pump() and self.on_idle:
+                    self.on_idle()
+        except BaseException:
+            logger.critical("the sender failed; ending the process", exc_info=True)
+            logging.shutdown()
+            os._exit(EXIT_PUMP)
+
+    def _pump(self) -> bool:
+        """One round: what is due now is recorded or sent. True if anything was."""
+        t0_us = wall_us()
+        with self.lock:
+            due = {n: s.core.due(t0_us) for n, s in self.gateways.items()}
+        if not any(due.values()):
+            return False
+        risky = [n for n, acts in due.items() if any(_increases(a) for a in acts)]
+        passed = not risky or self._barrier(risky)
+        with self.lock:
+            for source in list(self.gateways.values()):
+                for action in source.core.due(t0_us):
+                    if isinstance(action, Report):
+                        data = ExecutionData(items=action.items)
+                        self._publish(source, source.record(data, action.account, action.cause))
+                    elif passed or not action.risk_increasing:
+                        self._send(source, action.stamped(t0_us), t0_us)
+        return True
+
+    def _barrier(self, numbers: list[int]) -> bool:
+        """Whether control and the own partitions are folded up to ends the broker gave just now."""
+        deadline = time.monotonic() + BARRIER_S
+        try:
+            control = self._kafka.end(SHARED[0], timeout_s=BARRIER_S)
+            outputs = {
+                self.gateways[n].output: self._kafka.end(self.gateways[n].output, timeout_s=BARRIER_S)
+                for n in numbers
+            }
+        except (ConnectionError, KeyError) as error:
+            logger.warning("no entries go out: the broker did not answer the barrier (%s)", error)
+            return False
+        with self._folded_more:
+            while self.position(SHARED[0]) < control or any(
+                self._watched.get(key, 0) < end for key, end in outputs.items()
+            ):
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._folded_more.wait(left):
+                    logger.warning("no entries go out: the barrier took more than %s s", BARRIER_S)
+                    return False
+        return True
+
+    def _send(self, source: GatewaySource, action: SendRequest, t0_us: int) -> None:
+        source.core.sent(action, t0_us)
+        request = action.record(source.core.now, source.name).model_copy(
+            update={"after": {key: source.positions[key] for key in SHARED}}
+        )
+        output = f"venue.request/{source.partition}"
+        self._append(output, encode(request), request.partitionkey)
+
+
+def _increases(action: Report | SendRequest) -> bool:
+    return isinstance(action, SendRequest) and action.risk_increasing
+

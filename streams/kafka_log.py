@@ -1,0 +1,214 @@
+"""The log on a real broker: an idempotent producer in order, bulk reads by plain consumers."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from schemas.envelope import CONTENT_TYPE
+from schemas.topics import dead_letters
+from streams.log import Delivered, Incoming
+
+logger = logging.getLogger(__name__)
+HEADERS: list[tuple[str, str | bytes | None]] = [("content-type", CONTENT_TYPE.encode())]
+STALLED_S = 30.0
+EXIT_DELIVERY = 70
+EXIT_FENCED = 75
+QUICK = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 250, "socket.keepalive.enable": True}
+
+
+def client(bootstrap: str, **more: Any) -> dict[str, Any]:
+    """Settings every confluent client of ours has. librdkafka's lines go to `logging`."""
+    return {"bootstrap.servers": bootstrap, "logger": logging.getLogger("librdkafka"), **QUICK, **more}
+
+
+def consumer(bootstrap: str, **more: Any) -> Consumer:
+    """A plain consumer without group: it assigns, never subscribes, never commits."""
+    return Consumer(
+        client(
+            bootstrap,
+            **{
+                "group.id": "unused",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "enable.partition.eof": False,
+                "fetch.wait.max.ms": 500,
+                "fetch.error.backoff.ms": 20,
+                "queued.min.messages": 20_000,
+                "topic.metadata.refresh.interval.ms": 300_000,
+                **more,
+            },
+        )
+    )
+
+
+def split(key: str) -> tuple[str, int]:
+    """Topic and number of a partition key ``topic/number``."""
+    topic, _, number = key.rpartition("/")
+    return topic, int(number)
+
+
+def incoming(message: Message) -> Incoming:
+    """A broker's message as the shell sees it."""
+    key = message.key()
+    return Incoming(
+        f"{message.topic()}/{message.partition()}",
+        message.offset() or 0,
+        message.timestamp()[1],
+        key.encode() if isinstance(key, str) else key,
+        message.value(),  # type: ignore[arg-type]
+    )
+
+
+class KafkaLog:
+    """One producer with a thread that serves its deliveries; bulk reads on a consumer of their own.
+
+    A record that cannot be delivered ends the process with exit code 70: what persists is a prefix,
+    and the restart decides again what is missing.
+    """
+
+    def __init__(self, bootstrap: str, name: str) -> None:
+        self.bootstrap = bootstrap
+        self.producer = Producer(
+            client(
+                bootstrap,
+                **{
+                    "client.id": name,
+                    "enable.idempotence": True,
+                    "acks": "all",
+                    "linger.ms": 0,
+                    "partitioner": "murmur2_random",
+                    "compression.type": "none",
+                    "delivery.timeout.ms": 120_000,
+                    "queue.buffering.max.messages": 500_000,
+                },
+            )
+        )
+        self._reader: Consumer | None = None
+        self._reading = threading.Lock()
+        self._open = True
+        self._thread = threading.Thread(target=self._serve, name="deliveries", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while self._open:
+            self.producer.poll(0.2)
+
+    def close(self) -> None:
+        """Deliver what is pending, then stop."""
+        self.producer.flush(10)
+        self._open = False
+        self._thread.join(1)
+        if self._reader:
+            self._reader.close()
+
+    # ------------------------------------------------------------------ writing
+
+    def append(self, key: str, raw: bytes, message_key: str, delivered: Delivered) -> None:
+        def acknowledged(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                logger.critical("a record for %s was not delivered: %s; ending the process", key, error)
+                logging.shutdown()
+                os._exit(EXIT_DELIVERY)
+            delivered(message.offset() or 0)
+
+        topic, number = split(key)
+        self.producer.produce(
+            topic, raw, message_key, number, on_delivery=acknowledged, headers=list(HEADERS)
+        )
+
+    def flush(self) -> None:
+        if self.producer.flush(STALLED_S):
+            raise ConnectionError(
+                f"Kafka at {self.bootstrap} did not acknowledge within {STALLED_S:.0f} s"
+            )
+
+    def dead_letter(self, processor: str, record: Incoming, reason: str) -> None:
+        topic, number = split(record.key)
+        self.producer.produce(
+            dead_letters(processor).name,
+            record.raw,
+            record.message_key,
+            0,
+            headers=[
+                ("topic", topic.encode()),
+                ("partition", str(number).encode()),
+                ("offset", str(record.offset).encode()),
+                ("reason", reason.encode()),
+            ],
+        )
+
+    def note(self, topic: str, raw: bytes, message_key: str) -> None:
+        """An outside record for people (worker.started, worker.failed, progress): no promise."""
+        self.producer.produce(topic, raw, message_key, 0, headers=list(HEADERS))
+
+    # ------------------------------------------------------------------ reading
+
+    def _consumer(self) -> Consumer:
+        if self._reader is None:
+            self._reader = consumer(self.bootstrap)
+        return self._reader
+
+    def end(self, key: str, *, timeout_s: float = 10.0) -> int:
+        topic, number = split(key)
+        with self._reading:
+            try:
+                partition = TopicPartition(topic, number)
+                found = self._consumer().get_watermark_offsets(partition, timeout=timeout_s)
+                return int(found[1])
+            except KafkaException as error:
+                raise ConnectionError(f"Kafka at {self.bootstrap}: {error.args[0]}") from None
+
+    def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
+        wanted = {key: span for key, span in ranges.items() if span[0] < span[1]}
+        if not wanted:
+            return
+        with self._reading:
+            reader = self._consumer()
+            reader.assign([TopicPartition(*split(key), span[0]) for key, span in wanted.items()])
+            left = {key: span[1] for key, span in wanted.items()}
+            try:
+                while left:
+                    for message in reader.consume(2_000, 0.02):
+                        if message.error():
+                            raise ConnectionError(f"Kafka at {self.bootstrap}: {message.error()}")
+                        record = incoming(message)
+                        end = left.get(record.key)
+                        if end is None:
+                            continue
+                        if record.offset < end:
+                            yield record
+                        if record.offset >= end - 1:
+                            del left[record.key]
+            finally:
+                reader.unassign()
+
+    def wait_for(self, topics: Iterable[str], timeout_s: float = 120.0) -> None:
+        """Return when the broker answers and has all topics. TimeoutError names what is missing."""
+        deadline = time.monotonic() + timeout_s
+        missing = set(topics)
+        while missing:
+            try:
+                missing -= self.producer.list_topics(timeout=2).topics.keys()
+                why = f"topics {', '.join(sorted(missing)[:3])} are missing: ./quantum topics apply"
+            except KafkaException as error:
+                why = str(error.args[0])
+            if missing and time.monotonic() > deadline:
+                raise TimeoutError(f"Kafka at {self.bootstrap} is not ready: {why}")
+            if missing:
+                time.sleep(0.1)
+
+    def topic_ids(self) -> dict[str, str]:
+        """Ids of all topics of the broker, as a fence names them."""
+        admin = AdminClient(client(self.bootstrap))
+        names = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
+        from confluent_kafka import TopicCollection  # noqa: PLC0415 - admin-only type
+
+        described = admin.describe_topics(TopicCollection(names))
+        return {name: str(future.result().topic_id) for name, future in described.items()}

@@ -1,0 +1,40 @@
+"""What the shell needs of a log. The broker and the in-memory log pass the same contract tests."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A record as it lies in the log. `key` is ``topic/partition``, `timestamp_ms` LogAppendTime."""
+
+    key: str
+    offset: int
+    timestamp_ms: int
+    message_key: bytes | None
+    raw: bytes | None
+
+
+Delivered = Callable[[int], None]
+"""Called once with the record's offset, when the log has it durably."""
+
+
+class Log(Protocol):
+    """Appends in order, reads in bulk. Raises ConnectionError when the log cannot be reached."""
+
+    def end(self, key: str) -> int:
+        """Offset of the next record of a partition."""
+
+    def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
+        """Records of several partitions, each from its start up to before its end. In order within
+        a partition; partitions may be interleaved."""
+
+    def append(self, key: str, raw: bytes, message_key: str, delivered: Delivered) -> None:
+        """Append in order, idempotent, gapless; returns at once. A delivery error ends the process."""
+
+    def flush(self) -> None:
+        """Return when everything appended so far is delivered."""
+
+    def dead_letter(self, processor: str, record: Incoming, reason: str) -> None:
+        """Keep the original bytes of a record that could not be taken."""

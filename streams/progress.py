@@ -1,0 +1,79 @@
+"""Progress reports: how far a worker has read and written, for the feed's barrier and for status.
+
+A report says, atomically, next offsets of the worker's inputs and ends of its own output. Since it
+is a vector, one agreement of all latest reports proves that nothing is on its way: the first worker
+to move after its report would need a record that no report covers (docs/decisions).
+"""
+
+import threading
+from typing import Any, Protocol
+
+import orjson
+
+from schemas.topics import PROGRESS
+from streams.kafka_log import KafkaLog
+from streams.shell import Snapshot
+
+ALL = ("control", "signals", "risk", "execution", "gateway", "venue", "positions")
+REACTORS: dict[str, tuple[str, ...]] = {
+    "market.prices.observed.v1": ("venue",),
+    "market.funding.settled.v1": ("venue",),
+    "market.candles.closed.v1": ("signals",),
+    "market.instruments.listed.v1": ALL,
+    "clock.ticked.v1": ALL,
+}
+"""Which workers can answer a record of the feed. The others only fold it, whenever they come to it."""
+
+
+class Reported(Protocol):
+    """What a worker reports: None while something it wrote is not delivered."""
+
+    def snapshot(self) -> Snapshot | None:
+        """Positions, ends, types folded since the last snapshot, all at one instant."""
+
+
+class Progress:
+    """Publishes a worker's reports: at once when it did what a feed waits for, else once a second."""
+
+    def __init__(self, worker: str, incarnation: str, log: KafkaLog, about: Reported) -> None:
+        self.worker = worker
+        self.incarnation = incarnation
+        self._log = log
+        self._about = about
+        self._lock = threading.Lock()
+        self._positions: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
+        self._unresolved = -1
+
+    def touch(self, *, full: bool = False) -> None:
+        """Report if something a feed waits for has changed and everything written is delivered.
+
+        `full`: report everything whatever has changed; call so about once a second."""
+        with self._lock:
+            now = self._about.snapshot()
+            if now is None:
+                return
+            first = not self._positions
+            if not (full or first or self._waited(now)):
+                return
+            report: dict[str, Any] = {
+                "worker": self.worker,
+                "incarnation": self.incarnation,
+                "full": full or first,
+                "positions": _changed(now.positions, {} if full else self._positions),
+                "ends": _changed(now.ends, {} if full else self._ends),
+                "unresolved": now.unresolved,
+                "time": now.event_time,
+            }
+            self._positions, self._ends = now.positions, now.ends
+            self._unresolved = now.unresolved
+            self._log.note(PROGRESS.name, orjson.dumps(report), self.worker)
+
+    def _waited(self, now: Snapshot) -> bool:
+        if now.ends != self._ends or now.unresolved != self._unresolved:
+            return True
+        return any(t not in REACTORS or self.worker in REACTORS[t] for t in now.folded)
+
+
+def _changed(new: dict[str, int], old: dict[str, int]) -> dict[str, int]:
+    return {key: value for key, value in new.items() if old.get(key) != value}

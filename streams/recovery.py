@@ -1,0 +1,179 @@
+"""Fence and restart of one source: who writes now, and from which state (DESIGN, protocol).
+
+1 fence, 2 own records up to the fence are final, 3 inputs folded up to the basis of the last own
+record, topic by topic, deciding nothing. The caller then feeds inputs from there in append order.
+"""
+
+from dataclasses import dataclass, field
+
+from domain.source import Source
+from schemas.codec import RecordError, decode, decode_request, encode
+from schemas.envelope import Envelope
+from schemas.sources import FencedData, SourceFenced, SourceSkipped
+from schemas.topics import TOPICS, partition_of
+from schemas.validity import Validity
+from streams.log import Incoming, Log
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a fence names: build, configuration hash, ids of the topics."""
+
+    build: str
+    configuration: str
+    topic_ids: dict[str, str] = field(default_factory=dict)
+
+    def data(self) -> FencedData:
+        return FencedData(
+            build=self.build, configuration=self.configuration, topic_ids=self.topic_ids
+        )
+
+
+def take(record: Incoming, partitions: int) -> Envelope:
+    """The event of a record; RecordError when it is none, or lies under a wrong key or partition."""
+    topic, _, number = record.key.rpartition("/")
+    known = TOPICS[topic]
+    if known.people:
+        event = decode_request(record.raw, topic=topic, partition=int(number), offset=record.offset)
+    else:
+        event = decode(record.raw)
+    if event.type.startswith("source."):
+        return event
+    account = event.partitionkey
+    if record.message_key != account.encode():
+        raise RecordError("WRONG_KEY", f"message key {record.message_key!r}, expected {account!r}")
+    if known.keyed and partition_of(account, partitions) != int(number):
+        right = partition_of(account, partitions)
+        raise RecordError("WRONG_KEY", f"{account} belongs on partition {right}, not {number}")
+    return event
+
+
+@dataclass(slots=True)
+class _Own:
+    """What a source's output partition says: its filter, its valid records, how far it was read."""
+
+    validity: Validity = field(default_factory=Validity)
+    records: list[Envelope] = field(default_factory=list)
+    position: int = 0
+
+
+def fence(log: Log, sources: dict[str, str], identity: Identity) -> dict[str, tuple[int, list[Envelope]]]:
+    """Open an epoch of each source (name to output partition) in its output partition.
+
+    Returns for each its epoch and its valid records before the fence, in order; those are final.
+    """
+    state = {name: _Own() for name in sources}
+    done: dict[str, tuple[int, list[Envelope]]] = {}
+    while len(done) < len(sources):
+        missing = {name: output for name, output in sources.items() if name not in done}
+        _follow(log, missing, state, {name: log.end(output) for name, output in missing.items()})
+        landed: dict[str, list[int]] = {name: [] for name in missing}
+        epochs = {name: state[name].validity.epoch(name) + 1 for name in missing}
+        for name, output in missing.items():
+            record = SourceFenced.opening(name, epochs[name], identity.data())
+            log.append(output, encode(record), record.partitionkey, landed[name].append)
+        log.flush()
+        _follow(log, missing, state, {name: landed[name][0] for name in missing})
+        for name in missing:
+            if state[name].validity.epoch(name) < epochs[name]:
+                done[name] = (epochs[name], state[name].records)
+    return done
+
+
+def _follow(log: Log, outputs: dict[str, str], state: dict[str, _Own], ends: dict[str, int]) -> None:
+    names: dict[str, list[str]] = {}
+    ranges: dict[str, tuple[int, int]] = {}
+    for name, output in outputs.items():
+        names.setdefault(output, []).append(name)
+        if ends[name] > state[name].position:
+            ranges[output] = (state[name].position, ends[name])
+    for record in log.read(ranges):
+        try:
+            event = decode(record.raw)
+        except RecordError:
+            event = None
+        for name in names[record.key]:
+            own = state[name]
+            own.position = record.offset + 1
+            if event is not None and own.validity.admit(event) and event.source == name:
+                own.records.append(event)
+
+
+def fenced_by(record: Incoming, epochs: dict[str, int]) -> bool:
+    """Whether a record opens a higher epoch of one of our sources (name to our epoch)."""
+    if record.raw is None or b'"source.fenced.v1"' not in record.raw[:400]:
+        return False
+    try:
+        event = decode(record.raw)
+    except RecordError:
+        return False
+    return isinstance(event, SourceFenced) and (event.epoch or 0) > epochs.get(event.source, 1 << 62)
+
+
+@dataclass(slots=True)
+class Recovered:
+    """A source at the basis of its last own record. `redo`: the last cause, and the accounts it was
+    answered for, where a crash may have cut off the answers for other accounts of the partition."""
+
+    source: Source
+    skips: set[tuple[str, int]] = field(default_factory=set)
+    basis: dict[str, int] = field(default_factory=dict)
+    cause: str | None = None
+    answered: set[str] = field(default_factory=set)
+    redo: tuple[str, Envelope] | None = None
+
+
+def recover(
+    log: Log, sources: list[Source], own: dict[str, tuple[int, list[Envelope]]], partitions: int
+) -> list[Recovered]:
+    """Fold own records and every input up to the last basis into fresh sources. Decides nothing.
+
+    Up to the lowest basis an input that several sources read is folded once and copied.
+    """
+    recovered = []
+    for source in sources:
+        source.epoch, records = own[source.name]
+        found = Recovered(source)
+        for record in records:
+            if isinstance(record, SourceSkipped):
+                at = f"{record.data.topic}/{record.data.partition}"
+                found.skips.add((at, record.data.offset))
+        if records:
+            found.basis, found.cause = records[-1].basis or {}, records[-1].causationid
+            found.answered = {r.partitionkey for r in records if r.causationid == found.cause}
+        recovered.append(found)
+    for key in sorted({key for source in sources for key in source.positions}):
+        _recover_input(log, key, [r for r in recovered if key in r.source.positions], partitions)
+    for found in recovered:
+        for record in own[found.source.name][1]:
+            found.source.fold_own(record)
+    return recovered
+
+
+def _recover_input(log: Log, key: str, readers: list[Recovered], partitions: int) -> None:
+    bases = {r.source.name: r.basis.get(key, 0) for r in readers}
+    shared = 0 if any(r.skips for r in readers) else min(bases.values())
+    leader = readers[0]
+    for record in log.read({key: (0, max(bases.values()))}):
+        event = _event(record, partitions)
+        if record.offset < shared:
+            leader.source.fold(key, record.offset, event)
+            if record.offset == shared - 1:
+                for other in readers[1:]:
+                    other.source.copy_input(key, leader.source)
+        else:
+            for reader in readers:
+                if record.offset < bases[reader.source.name]:
+                    skip = (key, record.offset) in reader.skips
+                    reader.source.fold(key, record.offset, None if skip else event)
+        for reader in readers:
+            last = record.offset == bases[reader.source.name] - 1
+            if last and event and event.id == reader.cause and not reader.source.requests[key]:
+                reader.redo = (key, event)
+
+
+def _event(record: Incoming, partitions: int) -> Envelope | None:
+    try:
+        return take(record, partitions)
+    except RecordError:
+        return None

@@ -1,0 +1,314 @@
+"""The one shell of all pure processors: fold, decide, publish, under one lock.
+
+Records come in from any lane (Faust agent, followers) by :meth:`Shell.receive`. A record is folded
+when everything it was based on is folded; control records never wait. What comes out is appended in
+order; the log is the only effect. Nothing here reads a clock for a decision.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from domain.processors import build
+from domain.source import Source
+from schemas.codec import RecordError, encode
+from schemas.envelope import Envelope
+from schemas.scalars import EPOCH_TEXT
+from schemas.sources import SourceHalted
+from schemas.topics import TOPICS, Lane
+from streams.log import Incoming, Log
+from streams.recovery import Identity, fence, fenced_by, recover, take
+
+logger = logging.getLogger(__name__)
+CHECKPOINT_INPUTS = 1_000
+CHECKPOINT_S = 1.0
+NOT_ADMITTED = "NOT_ADMITTED"
+
+
+class Snapshot(NamedTuple):
+    """Positions and ends at one instant, types folded since the last, orders without answer."""
+
+    positions: dict[str, int]
+    ends: dict[str, int]
+    folded: set[str]
+    unresolved: int
+    event_time: str
+
+
+class Shell:
+    """Sources of one processor in one process.
+
+    `admits` looks at a request before it is taken; a text it returns is why it is not (recorded as
+    skipped, so that replays skip the same)."""
+
+    def __init__(
+        self,
+        processor: str,
+        partitions: int,
+        log: Log,
+        identity: Identity,
+        *,
+        admits: Callable[[Envelope], str | None] | None = None,
+        make: Callable[[int], Source] | None = None,
+    ) -> None:
+        self.processor = processor
+        self.partitions = partitions
+        self.log = log
+        self.identity = identity
+        self.lock = threading.RLock()
+        self.sources: dict[int, Source] = {}
+        self._ends: dict[str, int] = {}
+        self._pending = 0
+        self.dead_letters = 0
+        self.halts = 0
+        self._folded: set[str] = set()
+        self.on_idle: Callable[[], None] | None = None
+        """Called (from any thread) when everything appended so far is delivered."""
+        self.on_halt: Callable[[str, str, str], None] | None = None
+        """Called with account, cause id and error when a decision failed."""
+        self._acks = threading.Lock()
+        self._leader: Source | None = None
+        self._admits = admits
+        self._make = make or self._pure
+        self._skips: dict[str, set[tuple[str, int]]] = {}
+        self._linked: set[str] = set()
+        self._queues: dict[str, deque[tuple[Incoming, Envelope | RecordError]]] = {}
+        self._keys: list[str] = []
+        self._since: dict[str, int] = {}
+        self._checked: dict[str, tuple[float, int]] = {}
+
+    # ------------------------------------------------------------------ ownership
+
+    def acquire(self, numbers: Iterable[int]) -> None:
+        """Fence and recover sources, then decide what lies between their basis and the ends."""
+        with self.lock:
+            fresh = [self._make(number) for number in sorted(set(numbers) - self.sources.keys())]
+            own = fence(self.log, {s.name: s.output for s in fresh}, self.identity)
+            found = recover(self.log, fresh, own, self.partitions)
+            self._own(*self.sources.values(), *fresh)
+            for recovered in found:
+                self._skips[recovered.source.name] = recovered.skips
+                if recovered.redo:
+                    key, cause = recovered.redo
+                    answers = recovered.source.decide(key, cause, answered=recovered.answered)
+                    for record in answers:
+                        self._publish(recovered.source, record)
+            self._fenced(fresh)
+            self._catch_up()
+
+    def _fenced(self, sources: list[Source]) -> None:
+        """Hook between the fold of own records and the catch-up on inputs."""
+
+    def _pure(self, number: int) -> Source:
+        return Source(build(self.processor, number, self.partitions), number, self.partitions)
+
+    def _own(self, *sources: Source) -> None:
+        self.sources = {s.partition: s for s in sorted(sources, key=lambda s: s.partition)}
+        self._keys = sorted({k for s in sources for k in s.positions}, key=_lane_first)
+        self._queues = {key: self._queues.get(key, deque()) for key in self._keys}
+        leader = next(iter(self.sources.values()), None)
+        self._linked &= {s.name for s in sources if leader and s.partition != leader.partition}
+        if leader is not self._leader:
+            self._linked.clear()
+        self._leader = leader
+        self._link()
+
+    def release(self, numbers: Iterable[int]) -> None:
+        """Give up sources: another worker takes them over by its fence."""
+        with self.lock:
+            gone = set(numbers)
+            self._own(*(s for s in self.sources.values() if s.partition not in gone))
+
+    def _catch_up(self) -> None:
+        ranges = {key: (self.position(key), self.log.end(key)) for key in self._keys}
+        backlog = list(self.log.read({k: r for k, r in ranges.items() if r[0] < r[1]}))
+        backlog.sort(key=lambda r: (r.timestamp_ms, *_lane_first(r.key), r.offset))
+        for record in backlog:
+            self.receive(record)
+
+    def _link(self) -> None:
+        """Let sources that stand where the first one stands share slices of single-partition topics."""
+        leader = self._leader
+        if leader is None or len(self._linked) == len(self.sources) - 1:
+            return
+        shared = [k for k in leader.positions if not TOPICS[k.rpartition("/")[0]].keyed]
+        for source in self.sources.values():
+            if source is leader or source.name in self._linked:
+                continue
+            if all(source.positions[k] == leader.positions[k] for k in shared):
+                for k in shared:
+                    source.share(k, leader)
+                self._linked.add(source.name)
+
+    # ------------------------------------------------------------------ receiving
+
+    def keys(self) -> list[str]:
+        """Input partitions of all sources, lane by lane."""
+        return list(self._keys)
+
+    def outputs(self) -> dict[str, int]:
+        """Output partitions to watch for a fence by another, each from its present end."""
+        return {s.output: self.log.end(s.output) for s in self.sources.values()}
+
+    def fenced(self, record: Incoming) -> bool:
+        """Whether a record of an output partition is a fence by another worker of our source."""
+        return fenced_by(record, {s.name: s.epoch for s in self.sources.values()})
+
+    def position(self, key: str) -> int:
+        """Next offset of an input: the lowest of the sources that read it."""
+        found = [s.positions[key] for s in self.sources.values() if key in s.positions]
+        return min(found, default=0)
+
+    def receive(self, record: Incoming) -> None:
+        """Take a record of any lane, in order within a partition; what was folded is dropped."""
+        with self.lock:
+            queue = self._queues.setdefault(record.key, deque())
+            expected = queue[-1][0].offset + 1 if queue else self.position(record.key)
+            if record.offset < expected:
+                return
+            queue.append((record, self._take(record)))
+            if len(queue) == 1:
+                self._drain()
+
+    def _take(self, record: Incoming) -> Envelope | RecordError:
+        try:
+            event = take(record, self.partitions)
+        except RecordError as error:
+            return error
+        late = self._admits(event) if self._admits else None
+        return event if late is None else RecordError(NOT_ADMITTED, late)
+
+    def _drain(self) -> None:
+        moved = True
+        while moved:
+            moved = False
+            for key in self._keys:
+                queue = self._queues.get(key)
+                while queue and self._ready(key, queue[0][1]):
+                    record, event = queue.popleft()
+                    self._fold(record, event)
+                    moved = True
+
+    def _ready(self, key: str, event: Envelope | RecordError) -> bool:
+        if isinstance(event, RecordError) or TOPICS[key.rpartition("/")[0]].lane is Lane.CONTROL:
+            return True
+        return all(s.ready(key, event) for s in self.sources.values() if key in s.positions)
+
+    def _fold(self, record: Incoming, event: Envelope | RecordError) -> None:
+        key, offset = record.key, record.offset
+        shared = not TOPICS[key.rpartition("/")[0]].keyed
+        refused = event if isinstance(event, RecordError) else None
+        led = False
+        for source in self.sources.values():
+            if source.positions.get(key, offset + 1) > offset:
+                continue
+            self._since[source.name] = self._since.get(source.name, 0) + 1
+            if isinstance(event, RecordError) or (key, offset) in self._skips[source.name]:
+                self._skip(source, record, refused)
+                continue
+            if shared and source.name in self._linked:
+                news = led
+                source.advance(key, offset, event)
+            else:
+                news = source.fold(key, offset, event)
+                led = news if source is self._leader else led
+            if news:
+                self._decide(source, record, event)
+        if refused and refused.code != NOT_ADMITTED:
+            self.dead_letters += 1
+            self.log.dead_letter(self.processor, record, refused.reason)
+        self._folded.add("" if isinstance(event, RecordError) else event.type)
+        if shared:
+            self._link()
+
+    def _skip(self, source: Source, record: Incoming, refused: RecordError | None) -> None:
+        source.fold(record.key, record.offset, None)
+        if refused and (record.key, record.offset) not in self._skips[source.name]:
+            note = source.skipped(record.key, record.offset, record.raw, refused.reason)
+            self._publish(source, note)
+
+    def _decide(self, source: Source, record: Incoming, event: Envelope) -> None:
+        for answer in source.decide(record.key, event):
+            self._publish(source, answer)
+            if isinstance(answer, SourceHalted):
+                self.halts += 1
+                self.log.dead_letter(self.processor, record, answer.data.error)
+                if self.on_halt:
+                    self.on_halt(answer.data.account, answer.data.cause_id, answer.data.error)
+
+    def _publish(self, source: Source, record: Envelope) -> None:
+        self._since[source.name] = 0
+        self._append(source.output, encode(record), record.partitionkey)
+
+    def _append(self, output: str, raw: bytes, message_key: str) -> None:
+        with self._acks:
+            self._pending += 1
+
+        def delivered(offset: int) -> None:
+            with self._acks:
+                self._pending -= 1
+                self._ends[output] = max(self._ends.get(output, 0), offset + 1)
+                idle = self._pending == 0
+            if idle and self.on_idle:
+                self.on_idle()
+
+        self.log.append(output, raw, message_key, delivered)
+
+    # ------------------------------------------------------------------ progress
+
+    def snapshot(self) -> Snapshot | None:
+        """What this process has read and written, at one instant; None while something it appended
+        is not delivered. Clears the set of types folded since the last one."""
+        with self.lock, self._acks:
+            if self._pending:
+                return None
+            folded, self._folded = self._folded, set()
+            waiting = sum(len(queue) for queue in self._queues.values()) + self.unresolved()
+            positions = {key: self.position(key) for key in self._keys}
+            return Snapshot(positions, dict(self._ends), folded, waiting, self.event_time())
+
+    def unresolved(self) -> int:
+        """Orders without answer or end that are not resting: none, but for the gateway."""
+        return 0
+
+    def event_time(self) -> str:
+        """Latest event time any source folded."""
+        slices = [s.slices for s in self.sources.values()]
+        times = [s[t].time for s in slices for t in ("market", "clock") if t in s]
+        return max(times, default=EPOCH_TEXT)
+
+    def figures(self) -> dict[str, int]:
+        """Figures for health: sources, records written, duplicates, halted accounts, dead letters."""
+        with self.lock:
+            return {
+                "sources": len(self.sources),
+                "records": sum(s.sequence for s in self.sources.values()),
+                "duplicates": sum(s.duplicates for s in self.sources.values()),
+                "halted": sum(len(s.slices.halted) for s in self.sources.values()),
+                "dead_letters": self.dead_letters,
+            }
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def checkpoint(self, now_s: float) -> None:
+        """Write a checkpoint for each source that wrote before and folded a while without a record.
+
+        `now_s` is a monotonic time; it only decides when a checkpoint is due, not what is in it."""
+        with self.lock:
+            for source in self.sources.values():
+                since = self._since.get(source.name, 0)
+                at, sequence = self._checked.get(source.name, (now_s, source.sequence))
+                if sequence != source.sequence or not since:
+                    self._checked[source.name] = (now_s, source.sequence)
+                elif source.sequence and (now_s - at >= CHECKPOINT_S or since >= CHECKPOINT_INPUTS):
+                    self._publish(source, source.checkpoint())
+                    self._checked[source.name] = (now_s, source.sequence)
+                else:
+                    self._checked.setdefault(source.name, (at, sequence))
+
+
+def _lane_first(key: str) -> tuple[int, str]:
+    return TOPICS[key.rpartition("/")[0]].lane, key
+

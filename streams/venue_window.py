@@ -1,0 +1,18 @@
+"""The venue's shell looks at wall time, its decider never does: a request that arrives later than
+its window after it was signed is refused, whatever it asks for (DESIGN, the outside world)."""
+
+import time
+
+from schemas.envelope import Envelope
+from schemas.scalars import micros
+from schemas.venue import VenueRequested
+
+
+def outside_window(event: Envelope) -> str | None:
+    """Why a request is not admitted, or None. Times are wall time of this machine."""
+    if not isinstance(event, VenueRequested):
+        return None
+    late_ms = (time.time_ns() // 1000 - micros(event.data.sent_at)) // 1000
+    if late_ms <= event.data.window_ms:
+        return None
+    return f"outside the receive window: {late_ms} ms after it was signed, at most {event.data.window_ms}"

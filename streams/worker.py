@@ -1,0 +1,236 @@
+"""One worker process: a shell, its followers, its Faust app, its progress reports and its health.
+
+``python -m streams.worker risk --kafka 127.0.0.1:9092 --folder var/runs/…``
+"""
+
+import argparse
+import hashlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import faust
+
+from runtime import logs
+from runtime.build import code_digest
+from runtime.health import HealthServer
+from schemas.control import WorkerNotice, WorkerNoticeData, WorkerStarted, WorkerStartedData
+from schemas.codec import encode
+from schemas.ids import natural_id
+from schemas.scalars import EPOCH_TEXT
+from schemas.topics import CONTROL, PARTITIONS_EMBEDDED, TOPICS
+from streams.app import create_app
+from streams.followers import Followers
+from streams.gateway import GatewayShell
+from streams.kafka_log import EXIT_FENCED, KafkaLog, split
+from streams.log import Incoming
+from streams.processors import AGENTS, numbers
+from streams.progress import Progress
+from streams.recovery import Identity
+from streams.shell import Shell, Snapshot
+from streams.venue_window import outside_window
+
+logger = logging.getLogger(__name__)
+HEARTBEAT_S = 1.0
+
+
+class Taking(Protocol):
+    """What both shells have in common: the pure processors' and the gateway's."""
+
+    def acquire(self, numbers: Iterable[int]) -> None: ...
+    def release(self, numbers: Iterable[int]) -> None: ...
+    def receive(self, record: Incoming) -> None: ...
+    def position(self, key: str) -> int: ...
+    def snapshot(self) -> Snapshot | None: ...
+    def checkpoint(self, now_s: float) -> None: ...
+    def keys(self) -> list[str]: ...
+    def outputs(self) -> dict[str, int]: ...
+    def fenced(self, record: Incoming) -> bool: ...
+    def figures(self) -> dict[str, int]: ...
+
+
+class Worker:
+    """Wires a shell to the broker. `instance` must be unique a data folder and worker."""
+
+    def __init__(
+        self, processor: str, bootstrap: str, folder: Path, *, instance: str, partitions: int
+    ) -> None:
+        self.processor = processor
+        self.bootstrap = bootstrap
+        self.folder = folder
+        self.instance = instance
+        self.partitions = partitions
+        self.log = KafkaLog(bootstrap, f"{processor}-{os.getpid()}")
+        self.log.wait_for(TOPICS)
+        self.identity = Identity(code_digest(), configuration(), self.log.topic_ids())
+        self.shell: Taking = self._shell()
+        self.progress = Progress(
+            processor, f"{os.getpid()}-{time.time_ns()}", self.log, self.shell
+        )
+        self.followers = Followers(bootstrap, self.shell.receive, self.progress.touch)
+        self.state = "starting"
+        self.beat_at = time.monotonic()
+        self.owned: set[int] = set()
+        self._agent_topics = tuple(topic.name for topic in AGENTS[processor])
+
+    def _shell(self) -> Taking:
+        if self.processor == "gateway":
+            gateway = GatewayShell(self.partitions, self.log, self.identity)
+            gateway.on_idle = lambda: self.progress.touch()
+            return gateway
+        shell = Shell(
+            self.processor,
+            self.partitions,
+            self.log,
+            self.identity,
+            admits=outside_window if self.processor == "venue" else None,
+        )
+        shell.on_idle = lambda: self.progress.touch()
+        shell.on_halt = self._notice
+        return shell
+
+    # ------------------------------------------------------------------ ownership
+
+    def acquire(self, assigned: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Take over the assigned partitions; where to start each agent topic."""
+        started = time.monotonic()
+        wanted = numbers(self.processor, assigned, self.partitions)
+        self.followers.stop()
+        self.shell.release(self.owned - wanted)
+        self.shell.acquire(wanted)
+        self.owned = wanted
+        facts = [k for k in self.shell.keys() if split(k)[0] not in self._agent_topics]
+        self.followers.start(
+            {key: self.shell.position(key) for key in facts}, self.shell.outputs(), self._watch
+        )
+        self.state = "live"
+        logger.info("live with %s after %.2f s", sorted(wanted), time.monotonic() - started)
+        self.progress.touch(full=True)
+        self._announce()
+        return {(t, n): self.shell.position(f"{t}/{n}") for t, n in assigned}
+
+    def _watch(self, record: Incoming) -> None:
+        if self.shell.fenced(record):
+            logger.critical("another %s has fenced this one; it stops", self.processor)
+            logging.shutdown()
+            os._exit(EXIT_FENCED)
+
+    def _announce(self) -> None:
+        epochs = {name: epoch for name, epoch in self.epochs().items()}
+        event = WorkerStarted(
+            id=natural_id("worker.started", self.instance, str(time.time_ns())),
+            source="/worker",
+            subject=self.processor,
+            time=EPOCH_TEXT,
+            partitionkey=self.processor,
+            data=WorkerStartedData(
+                worker=self.processor,
+                build=self.identity.build,
+                configuration=self.identity.configuration,
+                epoch=epochs,
+            ),
+        )
+        self.log.note(CONTROL.name, encode(event), self.processor)
+
+    def epochs(self) -> dict[str, int]:
+        """Epoch of each source of this worker."""
+        sources = getattr(self.shell, "sources", {})
+        return {source.name: source.epoch for source in sources.values()}
+
+    def _notice(self, account: str, cause_id: str, error: str) -> None:
+        event = WorkerNotice(
+            id=natural_id("worker.failed", self.processor, account, cause_id),
+            source="/worker",
+            subject=account,
+            time=EPOCH_TEXT,
+            partitionkey=account,
+            data=WorkerNoticeData(
+                worker=self.processor, account=account, cause_id=cause_id, error=error
+            ),
+        )
+        self.log.note(CONTROL.name, encode(event), account)
+
+    # ------------------------------------------------------------------ running
+
+    def health(self) -> dict[str, object]:
+        """Answer of `/health`."""
+        beat_s = time.monotonic() - self.beat_at
+        return {
+            "worker": self.processor,
+            "state": self.state,
+            "healthy": self.state == "live" and beat_s < 5,
+            "heartbeat_age_s": round(beat_s, 2),
+            "build": self.identity.build,
+            "sources": sorted(self.epochs()),
+            **self.shell.figures(),
+        }
+
+    def run(self) -> None:
+        """Serve until the process is told to stop."""
+        server = HealthServer(probe=self.health)
+        server.start()
+        (self.folder / f"{self.processor}.port").write_text(str(server.port))
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        app = create_app(
+            processor=self.processor,
+            bootstrap=self.bootstrap,
+            instance=self.instance,
+            topics=self._agent_topics,
+            acquire=self.acquire,
+            receive=self.shell.receive,
+            after=self.progress.touch,
+            datadir=str(self.folder / "faust"),
+        )
+        sys.argv[1:] = []
+        faust.Worker(app, loglevel="warn", logging_config=None, override_logging=False, quiet=True).execute_from_commandline()
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(HEARTBEAT_S)
+            if self.state != "live":
+                continue
+            try:
+                self.shell.checkpoint(time.monotonic())
+                self.progress.touch(full=True)
+                self.beat_at = time.monotonic()
+            except BaseException:
+                logger.critical("heartbeat failed; ending the process", exc_info=True)
+                logging.shutdown()
+                os._exit(EXIT_FENCED - 1)
+
+
+def configuration() -> str:
+    """Digest of what is configured for every worker: topics, lanes and partition counts."""
+    lines = [f"{t.name} {t.lane} {t.keyed}" for t in TOPICS.values()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one worker."""
+    parser = argparse.ArgumentParser(description="One worker of Quantum Trader")
+    parser.add_argument("processor", choices=sorted(AGENTS))
+    parser.add_argument("--kafka", required=True, help="bootstrap servers")
+    parser.add_argument("--folder", required=True, type=Path, help="folder for logs and ports")
+    parser.add_argument("--instance", default=None, help="static group member id")
+    parser.add_argument("--partitions", type=int, default=PARTITIONS_EMBEDDED)
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    logs.configure(options.processor, options.folder)
+    instance = options.instance or f"{options.processor}-{options.folder.name}"
+    worker = Worker(
+        options.processor,
+        options.kafka,
+        options.folder,
+        instance=instance,
+        partitions=options.partitions,
+    )
+    worker.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,636 @@
+"""The gateway's core: one test a rule, and one for each faulty rule of the protocol model.
+
+Goal: an order has at most one effect and exactly one end. Method: orders, policies and reports are
+made by hand, wall time is moved by hand; what left and what was written is looked at.
+"""
+
+import pytest
+
+from schemas.codec import decode, encode
+from schemas.trade import OpenQuantity, OrderData, OrderDecided, ReadBack
+from schemas.venue import (
+    CancelRequest,
+    Deposit,
+    Place,
+    Query,
+    ReadAccount,
+    VenueFunded,
+    VenueReadBack,
+    VenueTransferred,
+)
+from tests.gateways.core_world import (
+    WINDOW_US,
+    World,
+    accepted,
+    cancel,
+    confirm,
+    ended,
+    fill,
+    found,
+    not_found,
+    order,
+    refused_cancel,
+    stop,
+)
+
+HALTED = {"emergency_mode": True, "allow_new_trades": False}
+
+
+def unknown_entry(world: World) -> None:
+    """An entry was sent, nothing came back, and it was reported unknown."""
+    world.decide(order("a"))
+    world.pump()
+    world.pump(after_s=1.1)
+    assert [item.attempt for item in world.items("unknown")] == [0]
+
+
+# ---------------------------------------------------------------- the plain way
+
+
+def test_an_order_is_sent_once_and_its_answer_recorded() -> None:
+    world = World()
+    a = order("a")
+    decided = world.decide(a)
+    world.pump()
+    world.pump()
+    assert world.requests(Place) == 1
+    assert world.core.unresolved == 1
+    world.report(accepted(a), fill(a), ended(a), answers=world.last(Place))
+    assert [item.kind for item in world.log[-1].data.items] == ["accepted", "filled", "ended"]  # type: ignore[attr-defined]
+    assert world.core.unresolved == 0
+    assert world.pump(after_s=5) == []
+    assert world.log[-1].correlationid == decided.id
+
+
+def test_the_request_carries_t0_the_window_and_the_whole_order() -> None:
+    world = World()
+    a = stop("a")
+    world.decide(a)
+    world.pump()
+    sent = world.last(Place)
+    request = sent.request.request
+    assert isinstance(request, Place)
+    assert (request.trigger_price, request.close_position, request.reduce_only) == ("39000", True, True)
+    assert sent.request.window_ms == 1000
+    assert not sent.risk_increasing
+    record = sent.record(world.core.now, world.core.name)
+    assert decode(encode(record)) == record
+    assert sent.stamped(world.wall + 5).request.sent_at > sent.request.sent_at
+
+
+def test_a_resting_order_is_resolved_and_a_market_order_is_not_before_its_end() -> None:
+    world = World()
+    a, b = stop("a"), order("b")
+    world.decide(a, b)
+    world.pump()
+    world.report(accepted(a))
+    assert world.core.unresolved == 1
+    world.report(accepted(b))
+    assert world.core.unresolved == 1
+    world.report(fill(b), ended(b))
+    assert world.core.unresolved == 0
+
+
+def test_actions_come_in_the_order_of_the_log() -> None:
+    world = World()
+    resting = order("rest", order_type="LIMIT", time_in_force="GTC", limit_price="39000")
+    world.decide(resting)
+    world.pump()
+    world.report(accepted(resting))
+    world.sent.clear()
+    close = order("close", side="SELL", reduce_only=True, purpose="emergency_close")
+    world.decide(cancel(resting, "emergency"), close)
+    world.pump()
+    assert [a.request.request.kind for a in world.sent] == ["cancel", "place"]
+
+
+def test_two_orders_with_one_client_id_are_an_error() -> None:
+    world = World()
+    a = order("a")
+    world.decide(a)
+    with pytest.raises(ValueError, match="one client order id"):
+        world.decide(order("b", client_order_id=a.client_order_id))
+
+
+def test_a_new_account_gets_its_first_deposit_until_it_is_reported() -> None:
+    world = World(funded=False)
+    world.policy(start_equity_usdt="2500")
+    world.pump()
+    request = world.last(Deposit).request.request
+    assert isinstance(request, Deposit)
+    assert (request.transfer_id, request.amount) == ("opening/main", "2500")
+    assert world.core.unresolved == 1
+    world.pump(after_s=1.1)
+    assert world.requests(Deposit) == 2
+    assert len({a.request_id for a in world.sent}) == 2
+    world.report(VenueTransferred(transfer_id="opening/main", amount="2500", asset="USDT"))
+    assert world.core.unresolved == 0
+    world.policy(start_equity_usdt="9999")
+    assert world.pump(after_s=5) == []
+
+
+def test_nothing_is_due_before_the_fence() -> None:
+    world = World(funded=False, fenced=False)
+    world.policy()
+    world.decide(order("a"))
+    assert world.core.due(world.wall) == []
+
+
+def test_the_venue_is_read_back_once_for_a_confirm_step() -> None:
+    world = World()
+    step = confirm()
+    world.decide(step)
+    world.pump()
+    world.pump(after_s=1.1)
+    assert world.requests(ReadAccount) == 2
+    held = OpenQuantity(symbol="BTCUSDT", quantity="0.03")
+    said = VenueReadBack(step_id=step.id, positions=(held,), open_orders=())
+    world.report(said)
+    world.report(said)
+    assert [item.step_id for item in world.items("read_back")] == [step.id]
+    assert isinstance(world.items("read_back")[0], ReadBack)
+    assert world.core.unresolved == 0
+
+
+# ---------------------------------------------------------------- what is not allowed any more
+
+
+@pytest.mark.parametrize(
+    ("policy", "state"), [(HALTED, "HALTED"), ({"allow_new_trades": False}, "REDUCING")]
+)
+def test_an_entry_that_is_not_allowed_any_more_ends_unsent(
+    policy: dict[str, bool], state: str
+) -> None:
+    world = World()
+    world.decide(order("a"))
+    world.policy(**policy)
+    world.pump()
+    assert world.sent == []
+    (end,) = world.items("ended")
+    assert end.status == "NEVER_SENT"
+    assert state in end.why
+    assert world.core.unresolved == 0
+
+
+def test_reductions_and_cancels_pass_in_an_emergency() -> None:
+    world = World()
+    resting = stop("old")
+    world.decide(resting)
+    world.pump()
+    world.report(accepted(resting))
+    world.policy(**HALTED)
+    world.sent.clear()
+    world.decide(order("a", side="SELL", reduce_only=True, purpose="emergency_close"))
+    world.decide(cancel(resting, "emergency"))
+    world.pump()
+    assert (world.requests(Place), world.requests(CancelRequest)) == (1, 1)
+
+
+def test_an_approval_older_than_its_limit_of_event_time_expires_unsent() -> None:
+    world = World()
+    world.tick(30.001)
+    world.decide(order("late"), order("exit", reduce_only=True, side="SELL", purpose="exit_time"))
+    world.pump()
+    (end,) = world.items("ended")
+    assert end.status == "EXPIRED"
+    assert "30.001 s" in end.why
+    assert "30 s" in end.why
+    assert world.requests(Place) == 1
+
+
+def test_an_approval_exactly_as_old_as_allowed_is_sent() -> None:
+    world = World()
+    world.tick(30)
+    world.decide(order("a"))
+    world.pump()
+    assert world.requests(Place) == 1
+
+
+def test_the_halt_file_ends_entries_and_halt_all_sends_nothing() -> None:
+    world = World()
+    exit_ = order("exit", reduce_only=True, side="SELL", purpose="exit_time")
+    world.core.halt = "entries"
+    world.decide(order("a"), exit_)
+    world.pump()
+    assert [end.status for end in world.items("ended")] == ["NEVER_SENT"]
+    assert world.requests(Place) == 1
+    world.core.halt = "all"
+    world.decide(order("b", reduce_only=True, side="SELL", purpose="exit_time"))
+    world.pump()
+    assert world.requests(Place) == 1
+    world.core.halt = ""
+    world.pump()
+    assert world.requests(Place) == 2
+
+
+def test_a_cancel_of_an_order_that_was_never_sent_ends_it() -> None:
+    world = World()
+    a = order("a")
+    world.decide(a)
+    world.decide(cancel(a))
+    world.pump()
+    assert world.sent == []
+    assert [end.status for end in world.items("ended")] == ["NEVER_SENT"]
+
+
+# ---------------------------------------------------------------- cancels
+
+
+def test_a_cancel_is_repeated_every_window_until_the_end_comes() -> None:
+    world = World()
+    a = stop("a")
+    world.decide(a)
+    world.pump()
+    world.report(accepted(a))
+    world.decide(cancel(a))
+    world.pump()
+    world.pump(after_s=0.9)
+    assert world.requests(CancelRequest) == 1
+    world.pump(after_s=0.2)
+    assert world.requests(CancelRequest) == 2
+    assert world.core.unresolved == 1
+    world.report(ended(a, "CANCELED"))
+    assert world.pump(after_s=9) == []
+    assert world.core.unresolved == 0
+
+
+def test_a_refused_cancel_is_no_end_but_makes_the_gateway_ask() -> None:
+    world = World()
+    a = stop("a")
+    world.decide(a)
+    world.pump()
+    world.report(accepted(a))
+    world.decide(cancel(a))
+    world.pump()
+    assert world.report(refused_cancel(a)) is None
+    world.pump()
+    assert world.requests(Query) == 1
+    world.report(found(a, status="FILLED", fills=(fill(a),)), answers=world.last(Query))
+    assert [item.kind for item in world.log[-1].data.items] == ["filled", "ended"]  # type: ignore[attr-defined]
+
+
+def test_a_refused_cancel_of_an_unanswered_order_proves_nothing() -> None:
+    world = World()
+    a = order("a", order_type="LIMIT", time_in_force="GTC", limit_price="39000")
+    world.decide(a)
+    world.pump()
+    world.decide(cancel(a))
+    world.pump()
+    world.report(refused_cancel(a))
+    world.pump()
+    assert world.items("ended") == []
+    assert world.requests(Query) == 0
+
+
+# ---------------------------------------------------------------- UNKNOWN
+
+
+def test_no_answer_within_the_window_is_told_once_an_attempt() -> None:
+    world = World()
+    world.decide(order("a"))
+    world.pump()
+    world.pump(after_s=1.0)
+    assert world.items("unknown") == []
+    world.pump(after_s=0.001)
+    world.pump(after_s=3)
+    assert [item.attempt for item in world.items("unknown")] == [0]
+
+
+def test_an_unknown_order_is_asked_about_only_after_window_and_skew() -> None:
+    world = World()
+    world.decide(order("a"))
+    world.pump()
+    world.pump(after_s=1.199)
+    assert world.requests(Query) == 0
+    world.pump(after_s=0.001)
+    assert world.requests(Query) == 1
+    world.pump(after_s=0.9)
+    assert world.requests(Query) == 1
+    world.pump(after_s=0.1)
+    assert world.requests(Query) == 2
+    assert len({a.request_id for a in world.sent}) == 3
+
+
+def test_a_timeout_alone_never_sends_again() -> None:
+    """Mutant resend_on_timeout."""
+    world = World()
+    unknown_entry(world)
+    for _ in range(20):
+        world.pump(after_s=1)
+    assert world.requests(Place) == 1
+
+
+def test_a_found_order_is_reported_with_everything_missing() -> None:
+    world = World()
+    unknown_entry(world)
+    a = order("a")
+    world.pump(after_s=0.2)
+    world.report(found(a, status="FILLED", fills=(fill(a),)), answers=world.last(Query))
+    assert [item.kind for item in world.log[-1].data.items] == ["accepted", "filled", "ended"]  # type: ignore[attr-defined]
+    assert world.requests(Place) == 1
+    assert world.core.unresolved == 0
+
+
+def test_an_order_not_found_is_sent_again_by_the_same_steps() -> None:
+    world = World()
+    unknown_entry(world)
+    world.pump(after_s=0.2)
+    world.report(not_found(order("a")), answers=world.last(Query))
+    world.pump()
+    assert world.requests(Place) == 2
+    assert [a.attempt for a in world.sent if isinstance(a.request.request, Place)] == [0, 1]
+    assert world.last(Place).risk_increasing
+    world.pump(after_s=1.1)
+    assert [item.attempt for item in world.items("unknown")] == [0, 1]
+
+
+def test_an_emergency_does_not_end_an_order_while_it_is_unknown() -> None:
+    """Mutant end_while_unknown."""
+    world = World()
+    unknown_entry(world)
+    world.policy(**HALTED)
+    for _ in range(10):
+        world.pump(after_s=1)
+    assert world.items("ended") == []
+    world.report(not_found(order("a")), answers=world.last(Query))
+    world.pump()
+    (end,) = world.items("ended")
+    assert end.status == "NEVER_SENT"
+    assert world.requests(Place) == 1
+
+
+def test_a_cancel_does_not_end_an_order_while_it_is_unknown() -> None:
+    """Mutant end_while_unknown, by a cancel."""
+    world = World()
+    unknown_entry(world)
+    a = order("a")
+    world.decide(cancel(a))
+    world.pump(after_s=5)
+    assert world.items("ended") == []
+    world.report(not_found(a), answers=world.last(Query))
+    world.pump()
+    assert [end.status for end in world.items("ended")] == ["NEVER_SENT"]
+
+
+def test_an_order_just_sent_is_not_ended_by_an_emergency() -> None:
+    """Mutant end_while_unknown: within the window its fate is as unknown as after it."""
+    world = World()
+    world.decide(order("a"))
+    world.pump()
+    world.policy(**HALTED)
+    world.decide(cancel(order("a"), "emergency"))
+    world.pump(after_s=0.5)
+    assert world.items("ended") == []
+
+
+def test_an_old_answer_not_found_does_not_count_after_a_resend() -> None:
+    """The first query is answered late, after the second one's answer led to a resend."""
+    world = World()
+    unknown_entry(world)
+    a = order("a")
+    world.pump(after_s=0.2)
+    first = world.last(Query)
+    world.pump(after_s=1)
+    second = world.last(Query)
+    world.report(not_found(a), answers=second)
+    world.pump()
+    assert world.requests(Place) == 2
+    world.policy(**HALTED)
+    world.report(not_found(a), answers=first)
+    world.report(not_found(a), answers=second)
+    world.pump()
+    assert world.items("ended") == []
+    assert world.requests(Place) == 2
+
+
+def test_the_answer_of_an_overtaken_query_is_no_proof() -> None:
+    world = World()
+    unknown_entry(world)
+    world.pump(after_s=0.2)
+    first = world.last(Query)
+    world.pump(after_s=1)
+    world.report(not_found(order("a")), answers=first)
+    world.pump()
+    assert world.requests(Place) == 1
+
+
+def test_a_lost_answer_is_never_looked_at() -> None:
+    world = World()
+    a = order("a")
+    world.decide(a)
+    world.pump()
+    assert world.report(accepted(a), fill(a), ended(a), delivered=False) is None
+    assert world.core.unresolved == 1
+    assert world.items("filled") == []
+
+
+def test_t0_is_when_it_was_stamped_not_when_the_core_heard_of_it() -> None:
+    """Mutant stamp_after_check is the shell's; the core takes the later of the two for its waiting."""
+    world = World()
+    world.decide(order("a"))
+    (action,) = world.core.due(world.wall)
+    world.core.sent(action, world.wall - 500_000)
+    assert world.core.due(world.wall + WINDOW_US) == []
+    assert len(world.core.due(world.wall + WINDOW_US + 1)) == 1
+
+
+def test_what_the_barrier_folded_forbids_a_request_that_was_due() -> None:
+    """Mutant no_barrier: the shell folds control, then looks at `due` again."""
+    world = World()
+    world.decide(order("a"))
+    (before,) = world.core.due(world.wall)
+    world.policy(**HALTED)
+    (after,) = world.core.due(world.wall)
+    assert before.__class__.__name__ == "SendRequest"
+    assert after.__class__.__name__ == "Report"
+
+
+# ---------------------------------------------------------------- restart
+
+
+def test_an_order_older_than_the_fence_waits_before_it_is_asked_about() -> None:
+    """Mutant no_wait_after_fence: it may be on the wire from the process before."""
+    world = World()
+    world.decide(order("a"))
+    world.restart()
+    world.pump()
+    world.pump(after_s=1.199)
+    assert world.sent == []
+    assert world.items("ended") == []
+    world.pump(after_s=0.001)
+    assert [a.request.request.kind for a in world.sent] == ["query"]
+    world.report(not_found(order("a")), answers=world.last(Query))
+    world.pump()
+    assert world.requests(Place) == 1
+
+
+def test_an_order_older_than_the_fence_is_not_ended_before_it_was_asked_about() -> None:
+    """Mutants no_wait_after_fence and end_while_unknown together."""
+    world = World()
+    world.decide(order("a"))
+    world.policy(**HALTED)
+    world.decide(cancel(order("a"), "emergency"))
+    world.restart()
+    world.pump(after_s=10)
+    assert world.items("ended") == []
+
+
+def test_an_order_younger_than_the_fence_is_sent_at_once() -> None:
+    world = World()
+    world.restart()
+    decided = OrderDecided(**world.fields("/execution/0"), data=OrderData(items=(order("a"),)))
+    world.core.on_order(decided, len(world.inputs))
+    world.pump()
+    assert world.requests(Place) == 1
+    with pytest.raises(ValueError, match="offset"):
+        world.decide(order("b"))
+
+
+def test_reports_read_again_after_a_restart_bring_nothing_new() -> None:
+    """Mutant random_fill_ids."""
+    world = World()
+    a = order("a")
+    world.decide(a)
+    world.pump()
+    world.report(accepted(a), fill(a), ended(a))
+    written = list(world.log)
+    world.restart()
+    assert world.log == written
+    world.pump(after_s=10)
+    assert world.sent == []
+
+
+def test_a_report_that_was_read_but_not_written_is_written_after_a_restart_with_the_same_id() -> None:
+    world = World()
+    a = order("a")
+    world.decide(a)
+    world.pump()
+    world.report(accepted(a), fill(a), ended(a))
+    before = world.log[-1]
+    world.restart(lose=1)
+    assert world.log[-1].id == before.id
+    assert world.log[-1].data == before.data  # type: ignore[attr-defined]
+    assert world.requests(Place) == 0
+
+
+def test_unknown_attempts_go_on_after_a_restart() -> None:
+    world = World()
+    unknown_entry(world)
+    first = [a.request_id for a in world.sent]
+    world.restart()
+    world.pump(after_s=1.3)
+    assert [item.attempt for item in world.items("unknown")] == [0]
+    assert world.requests(Query) == 1
+    assert not {a.request_id for a in world.sent} & set(first)
+
+
+def test_a_resting_order_rests_after_a_restart_and_its_deposit_is_not_repeated() -> None:
+    world = World(funded=False)
+    world.policy()
+    world.pump()
+    world.report(VenueTransferred(transfer_id="opening/main", amount="10000", asset="USDT"))
+    a = stop("a")
+    world.decide(a)
+    world.pump()
+    world.report(accepted(a))
+    world.restart()
+    assert world.pump(after_s=10) == []
+    assert world.core.unresolved == 0
+
+
+def test_a_report_about_an_order_not_read_yet_makes_it_unknown_not_new() -> None:
+    """The process before sent it after we fenced the log but before it noticed."""
+    world = World()
+    a = order("a")
+    assert world.report(accepted(a), fill(a), ended(a)) is None
+    world.decide(a)
+    world.pump()
+    assert world.requests(Place) == 0
+    world.pump(after_s=2)
+    world.report(found(a, status="FILLED", fills=(fill(a),)), answers=world.last(Query))
+    assert world.items("filled")[0].order_id == a.id
+
+
+# ---------------------------------------------------------------- reports
+
+
+def test_a_fill_has_the_same_id_by_stream_and_by_query() -> None:
+    world = World()
+    a = order("a")
+    world.decide(a)
+    world.pump()
+    world.report(accepted(a), fill(a))
+    world.pump(after_s=1.3)
+    world.report(found(a, status="FILLED", fills=(fill(a),)), answers=world.last(Query))
+    assert len(world.items("filled")) == 1
+    assert len(world.items("accepted")) == 1
+    assert len(world.items("ended")) == 1
+
+
+def test_an_order_has_exactly_one_end_whatever_is_reported() -> None:
+    world = World()
+    a = order("a")
+    world.decide(a)
+    world.pump()
+    world.report(ended(a, "REJECTED"))
+    assert world.report(ended(a, "REJECTED")) is None
+    assert world.report(found(a, status="REJECTED")) is None
+    assert len(world.items("ended")) == 1
+
+
+def test_a_liquidation_is_a_fill_without_an_order() -> None:
+    world = World()
+    world.report(fill(None, "liq-1"))
+    (item,) = world.items("filled")
+    assert (item.order_id, item.client_order_id) == (None, None)
+
+
+def test_funding_is_told_once_a_settlement() -> None:
+    world = World()
+    said = VenueFunded(
+        symbol="BTCUSDT", amount="-0.148", quantity="0.037", mark="40000", rate="0.0001",
+        settled_at="2021-05-19T16:00:00.000000Z",
+    )  # fmt: skip
+    world.report(said)
+    world.report(said)
+    assert [item.amount for item in world.items("funded")] == ["-0.148"]
+
+
+def test_records_are_canonical_and_their_ids_differ() -> None:
+    world = World()
+    world.decide(order("a"), order("b"))
+    world.policy(**HALTED)
+    world.pump()
+    assert len({record.id for record in world.log}) == 3
+    for record in world.log:
+        assert decode(encode(record)) == record
+        assert record.causationid is not None
+        assert record.basis is None
+        assert record.after == {"clock/0": 1}
+
+
+def test_ended_orders_leave_memory() -> None:
+    world = World()
+    for number in range(50):
+        a = order(str(number))
+        world.decide(a)
+        world.pump()
+        world.report(accepted(a), fill(a, str(number)), ended(a))
+    ledger = world.core._ledger
+    assert not ledger.orders
+    assert not ledger.restless
+
+
+def test_the_next_due_time_is_never_later_than_what_is_due() -> None:
+    world = World()
+    world.decide(order("a"), stop("b"))
+    world.pump()
+    world.report(accepted(stop("b")))
+    wall = world.wall
+    seen = 0
+    while seen < 4:
+        upcoming = world.core.next_due_us(wall)
+        assert upcoming is not None
+        assert world.core.due(upcoming - 1) == []
+        wall = world.wall = upcoming
+        seen += len(world.pump())

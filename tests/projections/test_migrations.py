@@ -1,0 +1,70 @@
+"""Goal: the chain makes exactly the tables that the projector writes, and takes them away again."""
+
+import psycopg
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from migrations import chain
+from projections.database import engine
+from projections.tables import TRADES_RECENT, metadata
+
+
+def tables(uri: str, schema: str) -> set[str]:
+    with psycopg.connect(uri) as connection:
+        rows = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,)
+        ).fetchall()
+    return {row[0] for row in rows}
+
+
+def test_the_chain_goes_up_down_and_up_again(database: str) -> None:
+    assert chain.upgrade(database) == chain.head()
+    assert tables(database, "live") == {*metadata.tables, "alembic_version"}
+    assert chain.upgrade(database) == chain.head()
+    assert chain.downgrade(database) is None
+    assert tables(database, "live") == {"alembic_version"}
+    assert chain.upgrade(database) == chain.head()
+    assert tables(database, "live") == {*metadata.tables, "alembic_version"}
+
+
+def test_the_migrated_schema_is_the_metadata(migrated: str) -> None:
+    with engine(migrated).connect() as connection:
+        connection.execute(text("SET search_path TO live"))
+        options = {"compare_type": True, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_migrated_constraints_and_view_are_those_of_the_metadata(migrated: str) -> None:
+    """Alembic compares neither primary keys nor generated columns nor views."""
+    with engine(migrated).begin() as connection:
+        connection.execute(text("CREATE SCHEMA fresh"))
+        connection.execute(text("SET search_path TO fresh"))
+        metadata.create_all(connection.execution_options(schema_translate_map=None))
+        connection.execute(text(f"CREATE VIEW trades_recent AS {TRADES_RECENT}"))
+        made = {}
+        for schema in ("live", "fresh"):
+            connection.execute(text(f"SET search_path TO {schema}"))
+            made[schema] = [
+                connection.execute(text(query), {"schema": schema}).fetchall()
+                for query in (_CONSTRAINTS, _GENERATED, _INDEXES, _VIEW)
+            ]
+    assert made["live"] == made["fresh"]
+
+
+_CONSTRAINTS = """
+SELECT conrelid::regclass::text, conname, pg_get_constraintdef(c.oid) FROM pg_constraint c
+JOIN pg_namespace n ON n.oid = c.connamespace
+WHERE n.nspname = :schema AND conrelid::regclass::text <> 'alembic_version' ORDER BY 1, 2
+"""
+_GENERATED = """
+SELECT table_name, column_name, ordinal_position, is_generated, generation_expression
+FROM information_schema.columns
+WHERE table_schema = :schema AND table_name <> 'alembic_version' ORDER BY 1, 3
+"""
+_INDEXES = """
+SELECT tablename, indexname, replace(indexdef, :schema || '.', '') FROM pg_indexes
+WHERE schemaname = :schema AND tablename <> 'alembic_version' ORDER BY 1, 2
+"""
+_VIEW = "SELECT pg_get_viewdef(to_regclass(:schema || '.trades_recent'))"

@@ -1,0 +1,132 @@
+"""Goal: a rebuild makes the same tables while readers read on, and finds what is wrong.
+Method: a projector, a publisher and a reader at work while the rebuild runs."""
+
+import contextlib
+import threading
+
+import psycopg
+import pytest
+
+from projections import queries
+from projections.database import ProjectionError, connect, engine
+from projections.digest import equals_replay
+from projections.projector import Projector
+from projections.rebuild import rebuild, rollback
+from tests.projections.builders import Log, day, publish
+from tests.projections.conftest import project_all, wait_for
+from tests.projections.test_projector import running
+
+
+def schemas(postgres: str) -> set[str]:
+    with psycopg.connect(postgres) as connection:
+        rows = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname ~ '^(live|before|shadow)'"
+        ).fetchall()
+    return {row[0] for row in rows}
+
+
+def test_a_rebuild_under_load_is_equal_and_readers_never_see_a_gap(
+    broker: str, migrated: str
+) -> None:
+    messages = day(20).messages
+    half = len(messages) // 2
+    publish(broker, messages[:half])
+    seen: list[int] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        with contextlib.closing(connect(migrated, autocommit=True)) as connection:
+            while not done.is_set():
+                row = connection.execute("SELECT count(*) FROM live.events").fetchone()
+                assert row is not None
+                seen.append(row[0])
+
+    def feed() -> None:
+        for start in range(half, len(messages), 20):
+            publish(broker, messages[start : start + 20])
+
+    threads = [threading.Thread(target=watch), threading.Thread(target=feed)]
+    steps: list[tuple[int, int]] = []
+    with running(Projector(broker, migrated)) as projector:
+        wait_for(lambda: projector.committed >= half, "first half")
+        for thread in threads:
+            thread.start()
+        first = rebuild(
+            broker, migrated, verify=True, progress=lambda done, total: steps.append((done, total))
+        )
+        second = rebuild(broker, migrated, verify=True)
+        threads[1].join()
+        wait_for(lambda: projector.committed >= len(messages), "second half")
+        done.set()
+        threads[0].join()
+    assert (first.equal, first.differences) == (True, [])
+    assert (second.equal, second.differences) == (True, [])
+    assert first.events >= half
+    assert steps[-1][0] == steps[-1][1]
+    assert seen == sorted(seen)
+    assert seen[0] > 0
+    assert schemas(migrated) == {"live", "before"}
+    assert equals_replay(broker, migrated) == (True, [])
+
+
+def test_a_rebuild_names_what_differs_and_mends_it(broker: str, migrated: str) -> None:
+    log = day(2)
+    publish(broker, log.messages)
+    project_all(broker, migrated, len(log.messages))
+    trade = queries.trades(engine(migrated))[0]["trade_id"]
+    with psycopg.connect(migrated) as connection:
+        connection.execute("UPDATE live.trades SET net = 7 WHERE trade_id = %s", (trade,))
+        connection.execute(
+            "DELETE FROM live.fills WHERE id = (SELECT min(id::text)::uuid FROM live.fills)"
+        )
+    assert not equals_replay(broker, migrated)[0]
+    result = rebuild(broker, migrated, verify=True, swap=False)
+    assert result.equal is False
+    assert schemas(migrated) == {"live"}
+    result = rebuild(broker, migrated, verify=True)
+    assert result.equal is False
+    assert any(line.startswith(f"trades {trade}: net ") for line in result.differences)
+    assert any("only in rebuilt" in line for line in result.differences)
+    assert equals_replay(broker, migrated) == (True, [])
+
+
+def test_a_rollback_puts_the_old_generation_back_and_it_catches_up(
+    broker: str, migrated: str
+) -> None:
+    log = day(1)
+    publish(broker, log.messages)
+    project_all(broker, migrated, len(log.messages))
+    with pytest.raises(ProjectionError, match="nothing was rebuilt"):
+        rollback(migrated)
+    with psycopg.connect(migrated) as connection:
+        connection.execute("UPDATE live.trades SET net = 7")
+    with running(Projector(broker, migrated)) as projector:
+        wait_for(lambda: bool(projector.positions), "the start")
+        assert rebuild(broker, migrated, verify=False).equal is None
+        count = len(log.messages)
+        log.trade("main")
+        publish(broker, log.messages[count:])
+        wait_for(lambda: sum(projector.positions.values()) == len(log.messages), "more records")
+        rollback(migrated)
+        count = len(log.messages)
+        log.trade("hot")
+        publish(broker, log.messages[count:])
+        wait_for(lambda: sum(projector.positions.values()) == len(log.messages), "the rest")
+    assert schemas(migrated) == {"live", "before"}
+    assert {"7"} < {row["net"] for row in queries.trades(engine(migrated))}
+
+
+def test_a_rebuild_makes_tables_where_there_were_none(broker: str, database: str) -> None:
+    log = Log()
+    log.open_account("main")
+    log.trade("main")
+    publish(broker, log.messages)
+    result = rebuild(broker, database, verify=False)
+    assert result.events == len(log.messages)
+    assert schemas(database) == {"live"}
+    with running(Projector(broker, database)) as projector:
+        count = len(log.messages)
+        log.trade("main")
+        publish(broker, log.messages[count:])
+        wait_for(lambda: sum(projector.positions.values()) == len(log.messages), "the rest")
+    assert equals_replay(broker, database) == (True, [])

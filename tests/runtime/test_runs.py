@@ -1,0 +1,101 @@
+"""Runs of one checkout: one at a time, the last three kept, found again by name."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime import runs
+from runtime.settings import ROOT
+
+
+def _finished(data: Path) -> runs.Run:
+    run = runs.new_run(data=data)
+    run.update(state="stopped")
+    return run
+
+
+def test_a_run_is_found_again_with_what_was_noted(tmp_path: Path) -> None:
+    run = runs.new_run(build="b1", details={"speed": "max"}, data=tmp_path)
+    run.update(kafka="127.0.0.1:1", postgres="postgresql://x", pids={"risk": 7}, state="running")
+    again = runs.open_run("last", tmp_path)
+    assert again.name == run.name
+    assert again.record.kafka == "127.0.0.1:1"
+    assert again.record.details == {"speed": "max"}
+    assert runs.open_run(run.name, tmp_path).record == again.record
+
+
+def test_the_last_three_are_kept(tmp_path: Path) -> None:
+    made = [_finished(tmp_path).name for _ in range(5)]
+    assert [run.name for run in runs.all_runs(tmp_path)] == made[:1:-1]
+    last = runs.last_run(tmp_path)
+    assert last is not None
+    assert last.name == made[-1]
+
+
+def test_a_running_run_is_never_removed(tmp_path: Path) -> None:
+    alive = runs.new_run(data=tmp_path)
+    alive.update(state="running", pid=os.getpid())
+    for _ in range(4):
+        _finished(tmp_path)
+    assert alive.folder.is_dir()
+    found = runs.running(tmp_path)
+    assert found is not None
+    assert found.name == alive.name
+
+
+def test_a_run_whose_process_is_gone_is_not_running(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    gone.wait()
+    run = runs.new_run(data=tmp_path)
+    run.update(state="running", pid=gone.pid)
+    assert runs.running(tmp_path) is None
+
+
+def test_a_second_run_of_one_checkout_is_refused_and_another_checkout_is_not(
+    tmp_path: Path,
+) -> None:
+    with runs.lock(tmp_path / "one"), runs.lock(tmp_path / "two"):
+        with pytest.raises(runs.RunError) as raised:
+            runs.lock(tmp_path / "one")
+        assert f"process {os.getpid()}" in str(raised.value)
+        assert "./quantum down" in str(raised.value)
+    runs.lock(tmp_path / "one").release()
+
+
+def test_the_lock_is_free_once_its_process_was_killed(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from runtime import runs; "
+        "held = runs.lock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(runs.RunError):
+            runs.lock(tmp_path)
+        holder.kill()
+    runs.lock(tmp_path).release()
+
+
+def test_an_unknown_run_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(runs.RunError, match="There is no run yet"):
+        runs.open_run(data=tmp_path)
+    run = _finished(tmp_path)
+    with pytest.raises(runs.RunError, match=run.name):
+        runs.open_run("20010101T000000Z", tmp_path)
+
+
+def test_a_broken_record_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    run = _finished(tmp_path)
+    (run.folder / "run.json").write_text("{")
+    with pytest.raises(runs.RunError, match=r"run\.json cannot be read"):
+        _ = run.record
+    assert runs.running(tmp_path) is None
