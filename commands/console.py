@@ -41,7 +41,7 @@ OneAccount = Annotated[
 Operator = Annotated[str, typer.Option("--operator", help="Your name, for the record.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 
-stdout = Console(highlight=False, soft_wrap=False)
+PIPE_WIDTH = 160
 stderr = Console(stderr=True, highlight=False)
 
 
@@ -56,8 +56,14 @@ def show(data: Any, as_json: bool, render: Callable[[], Any]) -> None:
         print_json(data)
         return
     rendered = render()
+    console = data_console()
     for each in rendered if isinstance(rendered, list) else [rendered]:
-        Console(highlight=False).print(each)
+        console.print(each)
+
+
+def data_console() -> Console:
+    """A console on stdout as it is now; wide where it is no terminal, so that pipes get it all."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def print_json(data: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from commands.console import AsJson, CommandError, ExitCode, add, show
+from commands.console import AsJson, CommandError, ExitCode, add, data_console, show
 from commands.system import System, event_time, find
 
 Outcome = Literal["ok", "warning", "failed", "not checked"]
@@ -67,11 +67,13 @@ def doctor(
 
 
 def _print(check: Check) -> None:
-    from commands.console import stdout
+    from rich.text import Text
 
     colour = {"ok": "green", "warning": "yellow", "failed": "red"}.get(check.outcome, "dim")
-    stdout.print(f"[{colour}]{check.outcome:>11}[/{colour}]  [bold]{check.name}[/bold]  ", end="")
-    stdout.print(check.detail, markup=False)
+    line = Text(f"{check.outcome:>11}  ", style=colour)
+    line.append(f"{check.name}  ", style="bold")
+    line.append(check.detail, style="default")
+    data_console().print(line, soft_wrap=True)
 
 
 def run_checks(*, loop: bool) -> Iterator[Check]:

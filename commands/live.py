@@ -116,7 +116,7 @@ class LiveSystem:
             name=name,
             argv=[sys.executable, "-P", "-m", *argv, "--folder", str(self.run.logs)],
             env=self._environment(),
-            ready=self._ready(name) if name != 'projector' else None,
+            ready=self._ready(name),
             log=self.run.logs / f"{name}.out",
         )
 

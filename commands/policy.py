@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from commands.console import (
     Account,
@@ -51,7 +50,17 @@ def show_policy(account: OneAccount = None, as_json: AsJson = False) -> None:
     if account and not chosen:
         raise CommandError(f"there is no account {account}; there are: {_names(accounts)}")
     data = {n: policy_json(a) for n, a in chosen.items()}
-    show(data, as_json, lambda: settings_table(chosen) if chosen else "no account has a policy yet")
+    show(data, as_json, lambda: _table(chosen) if chosen else "no account has a policy yet")
+
+
+def _table(accounts: dict[str, Any]) -> Any:
+    from commands.policy_table import settings_table
+
+    return settings_table(
+        {n: a.policy for n, a in accounts.items()},
+        versions={n: a.version for n, a in accounts.items()},
+        origins={n: a.origins for n, a in accounts.items()},
+    )
 
 
 def read(bootstrap: str) -> Any:
@@ -75,49 +84,6 @@ def policy_json(account: Any) -> dict[str, Any]:
         "policy": account.policy.model_dump(mode="json"),
         "origins": dict(sorted(account.origins.items())),
     }
-
-
-def settings_table(policies: dict[str, Any], *, only_set: bool = False) -> Table:
-    """Policies side by side, one line a value, its origin beside it (AccountPolicy by name).
-
-    `only_set`: leave out the lines that are the production profile's in every account.
-    """
-    from schemas.policy import profile_policy
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("setting")
-    for name, account in policies.items():
-        table.add_column(f"{name} (version {account.version})")
-    production = flat(profile_policy("production"))
-    values = {name: flat(account.policy) for name, account in policies.items()}
-    for field, default in production.items():
-        if only_set and all(values[name][field] == default for name in policies):
-            continue
-        cells = []
-        for name, account in policies.items():
-            value, version = _shown(values[name][field]), account.origins.get(field)
-            changed = values[name][field] != default
-            mark = f" [dim](policy {version})[/dim]" if version is not None else ""
-            cells.append(f"[bold]{value}[/bold]{mark}" if changed else f"{value}{mark}")
-        table.add_row(field, *cells)
-    return table
-
-
-def flat(policy: Any) -> dict[str, Any]:
-    """Field paths and values of a policy, sections flattened."""
-    out: dict[str, Any] = {}
-    for name, value in policy.model_dump(mode="json").items():
-        if isinstance(value, dict):
-            out.update({f"{name}.{inner}": deep for inner, deep in value.items()})
-        else:
-            out[name] = value
-    return out
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(value) or "-"
-    return "-" if value is None else str(value)
 
 
 def set_policy(

@@ -36,13 +36,13 @@ def positions(account: OneAccount = None, as_json: AsJson = False) -> None:
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """Positions as a table."""
-    made = Table(box=None, pad_edge=False)
+    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     left = ("account", "symbol", "side", "opened")
     for name in (
         "account", "symbol", "side", "quantity", "entry", "mark", "unrealised", "stop", "target",
         "opened",
     ):  # fmt: skip
-        made.add_column(name, justify="left" if name in left else "right")
+        made.add_column(name, justify="left" if name in left else "right", no_wrap=True)
     for row in rows:
         unrealised = float(row["unrealised"])
         colour = "green" if unrealised >= 0 else "red"
@@ -56,6 +56,6 @@ def table(rows: list[dict[str, Any]]) -> Table:
             f"[{colour}]{unrealised:+,.2f}[/{colour}]",
             row["stop"] or "[red]none[/red]",
             row["target"] or "-",
-            row["opened_at"][:16].replace("T", " "),
+            row["opened_at"][5:16].replace("T", " "),
         )
     return made

@@ -75,7 +75,7 @@ def _tables(data: dict[str, Any]) -> list[Any]:
     ]
     if data["run"]:
         head.append(f"run {data['run']}")
-    workers = Table(box=None, pad_edge=False, title_justify="left", title="\nworkers")
+    workers = Table(box=None, pad_edge=False)
     for name in ("name", "state", "lag", "health"):
         workers.add_column(name, justify="right" if name in ("lag", "health") else "left")
     for name, state in data["workers"].items():
@@ -88,22 +88,23 @@ def _tables(data: dict[str, Any]) -> list[Any]:
             "-" if behind is None else f"{behind:,}",
             f":{port}" if port else "-",
         )
-    return [*head, workers, accounts_table(data["accounts"])]
+    return [*head, "", workers, "", accounts_table(data["accounts"])]
 
 
 def accounts_table(accounts: dict[str, Any]) -> Table:
     """One line an account."""
-    table = Table(box=None, pad_edge=False, title_justify="left", title="\naccounts")
-    right = ("equity", "drawdown", "open", "approved", "rejected", "orders", "fills", "trades")
-    for name in ("account", "state", *right, "emergencies"):
-        table.add_column(name, justify="right" if name in right else "left")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("account", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("equity", "dd %", "open", "appr.", "rej.", "orders", "fills", "trades", "emerg."):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, each in accounts.items():
         colour = {"ACTIVE": "green", "REDUCING": "yellow"}.get(each["trading_state"], "red")
         table.add_row(
             name,
             f"[{colour}]{each['trading_state']}[/{colour}]",
             f"{float(each['equity']):,.2f}",
-            f"{each['drawdown_pct']:.2f} %",
+            f"{each['drawdown_pct']:.2f}",
             str(each["open_positions"]),
             str(each["approved"]),
             str(sum(each["rejected"].values())),

@@ -286,8 +286,12 @@ def _reset(
             "NO_EMERGENCY", f"No emergency stop of {current.account} is active; nothing to reset"
         )
     if not data.reason.strip():
-        return Refusal("OUT_OF_RANGE", "reason: a reset needs one; say in words why it is safe to go on",
-                       data.reason, "1 to 500 characters")  # fmt: skip
+        return Refusal(
+            "OUT_OF_RANGE",
+            "reason: a reset needs one; say in words why it is safe to go on",
+            data.reason,
+            "1 to 500 characters",
+        )
     if seen is None or seen[0] != emergency:
         return Refusal(
             "NOT_FLAT",

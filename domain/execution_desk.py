@@ -193,8 +193,8 @@ class Desk:
         )
 
     def close(self, position: OpenPosition, purpose: str, **more: Any) -> None:
-        """Add a reduce-only MARKET order over the open quantity, or as much of it as the venue takes
-        in one order; the next one follows when this one has its end."""
+        """Add a reduce-only MARKET order over the open quantity, or as much of it as the venue
+        takes in one order; the next one follows when this one has its end."""
         self.closed.add(position.symbol)
         quantity = abs(position.quantity)
         terms = self.market.terms(position.symbol)

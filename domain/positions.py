@@ -7,15 +7,15 @@ While something is open equity is told once an hour too, at the first tick of th
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
-from domain.average_cost import ZERO
+from domain.average_cost import EXACT, ZERO
 from domain.clock_state import ClockState
 from domain.decider import OWN, Decision, Read, Slices
 from domain.market_state import MarketState
 from domain.policy_state import ControlState
-from domain.positions_state import SETTLEMENT, AccountBook, Fee, Results, Trade, add, ratio, times
+from domain.positions_state import SETTLEMENT, AccountBook, Fee, Results, Trade, ratio
 from schemas.envelope import Envelope
 from schemas.ids import part_id
 from schemas.market import ClockTicked
@@ -97,10 +97,11 @@ class Positions:
         book: AccountBook = slices[EXECUTION_RES.name].accounts[account]
         market: MarketState = slices[MARKET.name]
         told: AccountTold = slices[OWN].accounts.get(account) or AccountTold()
-        if isinstance(cause, ExecutionReported):
-            items = _answer(book, market, told)
-        else:
-            items = [_equity(book, market, told.fees)]
+        with localcontext(EXACT):
+            if isinstance(cause, ExecutionReported):
+                items = _answer(book, market, told)
+            else:
+                items = [_equity(book, market, told.fees)]
         if not items:
             return None
         named = tuple(
@@ -137,8 +138,8 @@ def _answer(book: AccountBook, market: MarketState, told: AccountTold) -> list[P
     fees, by_trade = told.fees, _carried(book, told)
     for fee in last.fees:
         value = _value(fee, market)
-        fees = add(fees, value)
-        by_trade[fee.trade_id] = add(by_trade.get(fee.trade_id, ZERO), value)
+        fees += value
+        by_trade[fee.trade_id] = by_trade.get(fee.trade_id, ZERO) + value
     items: list[PositionUpdateItem] = []
     for symbol in last.symbols:
         trade = book.open.get(symbol) or next(
@@ -184,7 +185,7 @@ def _value(fee: Fee, market: MarketState) -> Decimal:
             f"fee of {fee.amount} {fee.asset} cannot be valued: no price of {symbol} is known; "
             f"publish prices of {symbol} before trades that pay fees in {fee.asset}"
         )
-    return times(fee.amount, mark)
+    return fee.amount * mark
 
 
 def _position(trade: Trade, fees: Decimal) -> PositionItem:
@@ -215,7 +216,7 @@ def _closed(trade: Trade, fees: Decimal) -> TradeClosedItem:
         realised=text(trade.realised),
         fees=text(fees),
         funding=text(trade.funding),
-        net=text(add(trade.realised, fees.copy_negate(), trade.funding)),
+        net=text(trade.realised - fees + trade.funding),
         opened_at=trade.opened_at,
         closed_at=trade.closed_at,
         exit_order_id=trade.exit_order_id,
@@ -228,11 +229,11 @@ def _equity(book: AccountBook, market: MarketState, fees: Decimal) -> EquityItem
     marks: dict[str, str] = {}
     for symbol, trade in book.open.items():
         mark = market.mark(symbol) or trade.price
-        value = times(trade.quantity, mark)
-        unrealised = add(unrealised, value, trade.cost.copy_negate())
-        gross = add(gross, value.copy_abs())
+        value = trade.quantity * mark
+        unrealised += value - trade.cost
+        gross += abs(value)
         marks[symbol] = text(mark)
-    equity = add(book.transfers, book.realised, fees.copy_negate(), book.funding, unrealised)
+    equity = book.transfers + book.realised - fees + book.funding + unrealised
     return EquityItem(
         id=NEW_ID,
         transfers=text(book.transfers),

@@ -162,9 +162,7 @@ def _fill(book: AccountBook, fill: Filled) -> None:
     _pay(book, SETTLEMENT, after.realised)
     _touch(book, fill.symbol)
     size, fee = abs(signed), dec(fill.fee)
-    share = fee if after.closed == size else times(fee, ratio(after.closed, size)).quantize(
-        CENT, context=EXACT
-    )  # fmt: skip
+    share = fee if after.closed == size else ratio(fee * after.closed, size)
     if known is not None:
         known.price = price
         if after.closed:
@@ -178,7 +176,7 @@ def _fill(book: AccountBook, fill: Filled) -> None:
         trade.entered += after.opened
         trade.entered_value += after.opened * price
         trade.entry_at = fill.filled_at
-        _fee(book, trade, fill, add(fee, share.copy_negate()) if after.closed else fee)
+        _fee(book, trade, fill, fee - share if after.closed else fee)
     left = book.open.get(fill.symbol)
     if left is not None:
         left.quantity, left.cost = after.quantity, after.cost
@@ -200,7 +198,7 @@ def _leave(
 def _fee(book: AccountBook, trade: Trade, fill: Filled, amount: Decimal) -> None:
     if not amount:
         return
-    _pay(book, fill.fee_asset, amount.copy_negate())
+    _pay(book, fill.fee_asset, -amount)
     if fill.fee_asset == SETTLEMENT:
         book.fees += amount
     book.told.fees.append(
@@ -237,11 +235,11 @@ def check_identity(book: AccountBook, record_id: str) -> None:
     E = transfers + realised - fees + funding + sum q (m - average entry)
       = transfers - sum of fills q p + sum q m - fees + funding
     """
-    value = add(*(times(t.quantity, t.price) for t in book.open.values()))
-    cost = add(*(t.cost for t in book.open.values()))
-    money = add(book.transfers, book.fees.copy_negate(), book.funding)
-    by_result = add(money, book.realised, value, cost.copy_negate())
-    by_fills = add(money, book.traded.copy_negate(), value)
+    value = sum((t.quantity * t.price for t in book.open.values()), ZERO)
+    cost = sum((t.cost for t in book.open.values()), ZERO)
+    money = book.transfers - book.fees + book.funding
+    by_result = money + book.realised + value - cost
+    by_fills = money - book.traded + value
     if by_result != by_fills:
         raise IdentityError(
             f"equity is {by_result} from results and {by_fills} from fills after record "

@@ -41,8 +41,8 @@ with its value, limit and shortfall; `reason` is the first of them in the order 
 check that needs a figure which is not known (a price, a true range) is not evaluated; the missing
 figure has a code of its own.
 
-"Exit" marks the codes that can also refuse a request for the other side of an open position. Nothing
-else can: no limit, breaker or filter traps a position.
+"Exit" marks the codes that can also refuse a request for the other side of an open position.
+Nothing else can: no limit, breaker or filter traps a position.
 
 | # | code | sentence | limit (default, production) | exit |
 |---|---|---|---|---|
@@ -68,7 +68,8 @@ def _limit(code: EntryReason) -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    assert list(ENTRY_CHECKS) == [c for c in EntryReason if c in ENTRY_CHECKS], "checks out of order"
+    ordered = [code for code in EntryReason if code in ENTRY_CHECKS]
+    assert list(ENTRY_CHECKS) == ordered, "checks are not in the order of EntryReason"
     rows = [
         f"| {number} | {code} | {SENTENCES[code]} | {_limit(code)} "
         f"| {'yes' if code in EXIT_CHECKS else ''} |"

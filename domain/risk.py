@@ -73,7 +73,7 @@ class Risk:
 
     name = "risk"
     output = SIGNAL_SAFE
-    reads = (
+    reads: tuple[Read, ...] = (
         Read(SIGNAL, request=True),
         Read(INTENT, request=True),
         Read(COMMANDS_TRADE, request=True),

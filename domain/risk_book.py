@@ -185,7 +185,17 @@ def _open_entries(
         here.open_intent = True
         position = held.positions.get(approval.symbol) if held else None
         _work(here, approval, position, policy, market)
-    book.slots = sum(1 for at in mine.slots.values() if at > since) - released
+    book.slots = len(mine.slots) - _expired(mine.slots, since) - released
+
+
+def _expired(slots: dict[str, int], since: int) -> int:
+    """How many slots at the front are older than the window; few, each own record prunes them."""
+    count = 0
+    for at in slots.values():
+        if at > since:
+            break
+        count += 1
+    return count
 
 
 def _work(

@@ -54,6 +54,9 @@ class Case:
     stopped: bool
     """A decision of risk failed for this account."""
     unknown_order: bool
+    limit_price: Decimal | None = None
+    proposal: Decimal | None = None
+    """Proposed size, % of equity."""
     entry: Decimal | None = None
     stop: Decimal | None = None
     target: Decimal | None = None
@@ -66,6 +69,13 @@ class Case:
     margin: MarginPlan | None = None
     liquidation: Decimal | None = None
 
+    def __post_init__(self) -> None:
+        request = self.request
+        if isinstance(request, Intent) and request.limit_price is not None:
+            self.limit_price = Decimal(request.limit_price)
+        if request.position_size_pct is not None:
+            self.proposal = Decimal(request.position_size_pct)
+
     @property
     def side(self) -> Side:
         return self.request.side
@@ -77,17 +87,6 @@ class Case:
     @property
     def mark(self) -> Decimal | None:
         return self.known.mark if self.known else None
-
-    @property
-    def limit_price(self) -> Decimal | None:
-        price = getattr(self.request, "limit_price", None)
-        return Decimal(price) if price else None
-
-    @property
-    def proposal(self) -> Decimal | None:
-        """Proposed size, % of equity."""
-        pct = self.request.position_size_pct
-        return Decimal(pct) if pct else None
 
     @property
     def regime(self) -> Regime:
@@ -118,8 +117,9 @@ class Case:
 
     def _protect(self, known: SymbolMarket, terms: InstrumentTerms, entry: Decimal) -> None:
         """Stop and target: the request's own, else computed; what is wrong goes to `stop_fault`."""
-        own_stop = getattr(self.request, "stop_price", None)
-        own_target = getattr(self.request, "target_price", None)
+        own_stop = own_target = None
+        if isinstance(self.request, Intent):
+            own_stop, own_target = self.request.stop_price, self.request.target_price
         long = self.side == "BUY"
         if own_stop:
             self.stop = Decimal(own_stop)

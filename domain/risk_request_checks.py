@@ -10,7 +10,7 @@ from domain.risk_book import SECOND_US
 from domain.risk_case import Case
 from schemas.reasons import SENTENCES, EntryReason
 from schemas.scalars import text
-from schemas.trade import Failure
+from schemas.trade import Failure, Signal
 
 
 def shown(value: Decimal) -> str:
@@ -95,8 +95,8 @@ def stale_price(case: Case) -> Failure | None:
 
 
 def governor_veto(case: Case) -> Failure | None:
-    approved = getattr(case.request, "governor_approved", True)
-    return None if approved else fail(EntryReason.GOVERNOR_VETO, case)
+    vetoed = isinstance(case.request, Signal) and not case.request.governor_approved
+    return fail(EntryReason.GOVERNOR_VETO, case) if vetoed else None
 
 
 def low_confidence(case: Case) -> Failure | None:

@@ -9,7 +9,7 @@ from domain.risk_case import Case
 from domain.risk_request_checks import above, fail, shown
 from domain.sizing import HUNDRED, ZERO, on_grid
 from schemas.reasons import SENTENCES, EntryReason
-from schemas.trade import Failure
+from schemas.trade import Failure, Intent
 
 CENT = Decimal("0.01")
 
@@ -57,10 +57,10 @@ def price_collar(case: Case) -> Failure | None:
 
 
 def filter_tick(case: Case) -> Failure | None:
-    if case.terms is None:
+    request = case.request
+    if case.terms is None or not isinstance(request, Intent):
         return None
-    for name in ("limit_price", "stop_price", "target_price"):
-        price = getattr(case.request, name, None)
+    for price in (request.limit_price, request.stop_price, request.target_price):
         if price is not None and not on_grid(Decimal(price), case.terms.tick):
             tick = shown(case.terms.tick)
             return fail(

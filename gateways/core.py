@@ -221,7 +221,7 @@ class GatewayCore:
 
     # ------------------------------------------------------------------ records
 
-    def record(  # noqa: PLR0917
+    def record(
         self,
         data: ExecutionData,
         account: str,
@@ -231,11 +231,12 @@ class GatewayCore:
         epoch: int,
         time: str | None = None,
     ) -> ExecutionReported:
-        """The record of items. A venue's report is its natural cause; for what wall time brought
-        about (`Report`) the first item's own id stands in for one. `time` defaults to that of the
-        venue's report, or to event time."""
+        """The record of items. Its id is made from the first item's natural id, never from the id of
+        the venue's report: that one depends on how often this gateway was started, and with it
+        would the ids of all orders that follow. `time` defaults to that of the venue's report, or
+        to event time."""
         reported = isinstance(cause, VenueReported)
-        key = cause.id if cause is not None and reported else data.items[0].id
+        key = data.items[0].id
         correlation = (cause.correlationid or cause.id) if cause is not None else None
         if cause is not None and cause.id == self._chain[0]:
             correlation = self._chain[1] or correlation

@@ -6,37 +6,25 @@ a log at once or in batches, in whatever order topics arrive, leaves the same ro
 """
 
 from collections.abc import Callable, Iterable
-from decimal import Context, Decimal, Inexact
+from decimal import Decimal
 from typing import Any
 
-from projections.tables import EMPTY, FOLDED, KEYS, MERGES, STORED
+from projections.changes import EXACT, Changes
 from schemas import control, trade
 from schemas.envelope import Envelope
 from schemas.scalars import dec
 from schemas.topics import CONTROL, EXECUTION_RES, ORDER, POSITION_UPDATE, SIGNAL_SAFE
 
-Key = tuple[Any, ...]
-Row = dict[str, Any]
 
-_EXACT = Context(prec=400, traps=[Inexact])
-"""Sums and products of 40-digit numbers are never rounded, here as in Postgres."""
-_NUL, _SHOWN = "\0", "\ufffd"
-
-
-class Fold:
+class Fold(Changes):
     """Row changes of a run of valid events.
 
-    `states`: table -> key -> merged columns. `appends`: table -> key -> row, the first stays.
-    `events`: rows of the index in the order of its columns. `seen_fills`: ids of fills that were
-    counted before this fold began, so that a fill reported twice is counted once.
+    `seen_fills`: ids of fills that were counted before this fold began, so that a fill reported
+    twice is counted once.
     """
 
     def __init__(self, seen_fills: Iterable[str] = ()) -> None:
-        self.states: dict[str, dict[Key, Row]] = {
-            t.name: {} for t in FOLDED if not t.info["append"]
-        }
-        self.appends: dict[str, dict[Key, Row]] = {t.name: {} for t in FOLDED if t.info["append"]}
-        self.events: list[tuple[Any, ...]] = []
+        super().__init__()
         self._seen_fills = set(seen_fills)
 
     def fold(self, topic: str, event: Envelope) -> None:
@@ -45,65 +33,11 @@ class Fold:
         if handler is not None:
             handler(self, event)
 
-    def index(self, topic: str, partition: int, offset: int, event: Envelope) -> None:
-        """A row of the events index."""
-        self.events.append(
-            (
-                topic, partition, offset, event.id, event.type, event.partitionkey, event.subject,
-                event.time, event.sequence, event.epoch, event.source, event.causationid,
-                event.correlationid, None, None,
-            )
-        )  # fmt: skip
-
-    def index_undecodable(
-        self, topic: str, partition: int, offset: int, digest: str, reason: str
-    ) -> None:
-        """A row of the index for bytes that are no record: their SHA-256 and what is wrong."""
-        nothing = (None,) * 8
-        shown = reason.replace(_NUL, _SHOWN)
-        self.events.append((topic, partition, offset, None, "undecodable", *nothing, digest, shown))
-
-    def rows(self, table: str) -> Iterable[tuple[Any, ...]]:
-        """Whole rows of a table in the order of its stored columns, what nothing fed left empty.
-
-        Only a fold from the beginning of the log has whole rows.
-        """
-        if table == "events":
-            yield from self.events
-            return
-        columns, empty, keys = STORED[table], EMPTY[table], KEYS[table]
-        for key, row in (self.states.get(table) or self.appends.get(table) or {}).items():
-            full = {**empty, **row, **dict(zip(keys, key, strict=True))}
-            yield tuple(full[column] for column in columns)
-
-    def _set(self, table: str, *key: Any, **changes: Any) -> None:
-        rows = self.states[table]
-        row = rows.get(key)
-        if row is None:
-            rows[key] = {name: _storable(value) for name, value in changes.items()}
-            return
-        merges = MERGES[table]
-        for name, value in changes.items():
-            merge = merges.get(name)
-            if merge is None or name not in row:
-                row[name] = _storable(value)
-            elif merge == "add":
-                row[name] = _EXACT.add(row[name], value)
-            elif merge == "max":
-                row[name] = max(row[name], value)
-            else:
-                row[name] = (*row[name], *value)
-
-    def _append(self, table: str, *key: Any, **row: Any) -> None:
-        rows = self.appends[table]
-        if key not in rows:
-            rows[key] = {name: _storable(value) for name, value in row.items()}
-
     # ------------------------------------------------------------------ trade.signal.safe
 
     def _judged(self, event: trade.SignalJudged) -> None:
         for v in event.data.items:
-            self._append(
+            self.append(
                 "intents",
                 v.id,
                 request_id=v.request_id,
@@ -132,7 +66,7 @@ class Fold:
             if isinstance(item, trade.Order):
                 self._order(event, item)
             elif isinstance(item, trade.Cancel):
-                self._set("orders", item.order_id, cancel_why=item.why, cancelled_at=event.time)
+                self.set("orders", item.order_id, cancel_why=item.why, cancelled_at=event.time)
             elif isinstance(item, trade.EmergencyStep):
                 step = {
                     "id": item.id,
@@ -141,12 +75,12 @@ class Fold:
                     "attempt": item.attempt,
                     "time": event.time,
                 }
-                self._set("emergencies", item.emergency_id, steps=(step,))
+                self.set("emergencies", item.emergency_id, steps=(step,))
             elif isinstance(item, trade.Flat):
-                self._set("emergencies", item.emergency_id, flat_id=item.id, flat_at=event.time)
+                self.set("emergencies", item.emergency_id, flat_id=item.id, flat_at=event.time)
 
     def _order(self, event: Envelope, order: trade.Order) -> None:
-        self._set(
+        self.set(
             "orders",
             order.id,
             account=event.partitionkey,
@@ -178,11 +112,11 @@ class Fold:
             if isinstance(item, trade.Filled):
                 self._fill(event, item)
             elif isinstance(item, trade.Accepted):
-                self._set("orders", item.order_id, accepted_at=event.time, unknown=False)
+                self.set("orders", item.order_id, accepted_at=event.time, unknown=False)
             elif isinstance(item, trade.Unknown):
-                self._set("orders", item.order_id, unknown=True)
+                self.set("orders", item.order_id, unknown=True)
             elif isinstance(item, trade.Ended):
-                self._set(
+                self.set(
                     "orders",
                     item.order_id,
                     unknown=False,
@@ -197,7 +131,7 @@ class Fold:
             return
         self._seen_fills.add(fill.id)
         quantity, price, fee = dec(fill.quantity), dec(fill.price), dec(fill.fee)
-        self._append(
+        self.append(
             "fills",
             fill.id,
             account=event.partitionkey,
@@ -217,12 +151,12 @@ class Fold:
             record_id=event.id,
         )
         if fill.order_id is not None:
-            self._set(
+            self.set(
                 "orders",
                 fill.order_id,
                 unknown=False,
                 filled_quantity=quantity,
-                filled_cost=_EXACT.multiply(quantity, price),
+                filled_cost=EXACT.multiply(quantity, price),
                 fees=fee,
                 filled_at=fill.filled_at,
             )
@@ -237,7 +171,7 @@ class Fold:
             elif isinstance(item, trade.TradeClosedItem):
                 self._closed(account, item)
             elif isinstance(item, trade.OrderEndItem):
-                self._set("orders", item.order_id, settled_at=event.time)
+                self.set("orders", item.order_id, settled_at=event.time)
             else:
                 self._equity(event, item)
 
@@ -252,7 +186,7 @@ class Fold:
             "opened_at": item.opened_at,
             "entry_at": item.entry_at,
         }
-        self._set(
+        self.set(
             "positions",
             event.partitionkey,
             item.symbol,
@@ -264,9 +198,9 @@ class Fold:
             **totals,
         )
         if not quantity:  # its end stands in the item that closes the trade
-            self._set("trades", item.trade_id, open_quantity=quantity)
+            self.set("trades", item.trade_id, open_quantity=quantity)
             return
-        self._set(
+        self.set(
             "trades",
             item.trade_id,
             account=event.partitionkey,
@@ -275,12 +209,12 @@ class Fold:
             quantity=abs(quantity),
             open_quantity=quantity,
             entry_average=average,
-            net=_EXACT.add(_EXACT.subtract(realised, fees), funding),
+            net=EXACT.add(EXACT.subtract(realised, fees), funding),
             **totals,
         )
 
     def _closed(self, account: str, item: trade.TradeClosedItem) -> None:
-        self._set(
+        self.set(
             "trades",
             item.trade_id,
             account=account,
@@ -301,7 +235,7 @@ class Fold:
 
     def _equity(self, event: Envelope, item: trade.EquityItem) -> None:
         account = event.partitionkey
-        self._append(
+        self.append(
             "equity",
             item.id,
             account=account,
@@ -317,13 +251,13 @@ class Fold:
             record_id=event.id,
         )
         for symbol, mark in item.marks.items():
-            self._set("positions", account, symbol, mark=dec(mark), marked_at=event.time)
+            self.set("positions", account, symbol, mark=dec(mark), marked_at=event.time)
 
     # ------------------------------------------------------------------ control
 
     def _policies(self, event: Any) -> None:
         for change in event.data.items:
-            self._append(
+            self.append(
                 "policy_snapshots",
                 change.account,
                 change.version,
@@ -341,7 +275,7 @@ class Fold:
     def _activated(self, event: control.EmergencyActivated) -> None:
         self._policies(event)
         change = next(iter(event.data.items), None)
-        self._set(
+        self.set(
             "emergencies",
             event.data.emergency_id,
             account=event.partitionkey,
@@ -353,7 +287,7 @@ class Fold:
     def _was_reset(self, event: control.EmergencyWasReset) -> None:
         self._policies(event)
         change = next(iter(event.data.items), None)
-        self._set(
+        self.set(
             "emergencies",
             event.data.emergency_id,
             reset_at=event.time,
@@ -364,7 +298,7 @@ class Fold:
         )
 
     def _rejected(self, event: control.CommandRejected) -> None:
-        self._append(
+        self.append(
             "commands_rejected",
             event.id,
             account=event.partitionkey,
@@ -387,14 +321,3 @@ _HANDLERS: dict[tuple[str, str], Callable[[Fold, Any], None]] = {
 
 def _number(value: str | None) -> Decimal | None:
     return None if value is None else dec(value)
-
-
-def _storable(value: Any) -> Any:
-    """Postgres text cannot hold U+0000: it is shown as the replacement character."""
-    if isinstance(value, str):
-        return value.replace(_NUL, _SHOWN) if _NUL in value else value
-    if isinstance(value, dict):
-        return {_storable(k): _storable(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_storable(v) for v in value]
-    return value

@@ -74,9 +74,14 @@ class Projector:
         self._stop.set()
 
     @property
+    def connected(self) -> bool:
+        """Whether it stands at positions of the database and reads on from there."""
+        return self._writer is not None and bool(self._assigned)
+
+    @property
     def positions(self) -> dict[str, int]:
         """Next offset of each partition, as the database has it."""
-        return {f"{t}/{p}": c.next_offset for (t, p), c in self._cursors.items()}
+        return {f"{t}/{p}": c.next_offset for (t, p), c in tuple(self._cursors.items())}
 
     def run(self) -> None:
         """Project until stopped. Goes on by itself when Kafka or Postgres was away.

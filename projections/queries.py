@@ -21,6 +21,7 @@ from sqlalchemy import (
     case,
     cast,
     func,
+    literal,
     select,
     text,
 )
@@ -204,16 +205,13 @@ def activity(engine: Engine) -> dict[str, Row]:
     queries = [
         select(
             source.c.account,
-            *(
-                (func.sum(case((condition, 1), else_=0)) if condition is not None else func.count())
-                .label("n"),
-            ),
-            text(f"'{name}' AS what"),
+            func.sum(1 if condition is None else case((condition, 1), else_=0)).label("n"),
+            literal(name).label("what"),
         )
         .where(source.c.account.is_not(None))
         .group_by(source.c.account)
         for name, source, condition in parts
-    ]  # fmt: skip
+    ]
     rows = _rows(engine, queries[0].union_all(*queries[1:]))
     for row in rows:
         of = found.setdefault(row["account"], {name: 0 for name, _, _ in parts})

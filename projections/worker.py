@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from migrations import chain
 from projections.database import ProjectionError
 from projections.projector import Projector
+from projections.reports import Reports
 from projections.writing import OvertakenError
 from runtime import logs
 
@@ -43,8 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     try:
-        migrate(given.postgres, ending)
-        projector.run()
+        with Reports(projector, given.folder):
+            migrate(given.postgres, ending)
+            projector.run()
     except OvertakenError as error:
         log.error("%s", error)
         print(error, file=sys.stderr)

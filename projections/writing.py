@@ -218,14 +218,18 @@ def _parameter(value: Any) -> Any:
 
 
 def _field(value: Any) -> str:
+    """A value in COPY's text format; it runs for every value of a rebuild."""
     if value is None:
         return "\\N"
-    if isinstance(value, str):
-        return value.translate(_ESCAPES)
-    if isinstance(value, bool):
-        return "t" if value else "f"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, Decimal):
+    kind = type(value)
+    if kind is str:
+        # nearly all are ids, names and numbers, in which nothing needs an escape
+        plain = value.isprintable() and "\\" not in value
+        return str(value) if plain else value.translate(_ESCAPES)
+    if kind is Decimal:
         return format(value, "f")
+    if kind is int:
+        return str(value)
+    if kind is bool:
+        return "t" if value else "f"
     return orjson.dumps(value).decode().translate(_ESCAPES)

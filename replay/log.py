@@ -34,6 +34,12 @@ STALL_S = 15.0
 BATCH = 500
 _LATEST: Any = _OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _EARLIEST: Any = _OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_PASSING = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
+"""What a broker says for a moment after it has started, or a topic was made."""
 _CHAIN = (
     "commands.control", "control", "market", "clock", "commands.trade", "trade.signal.v5",
     "trade.intent", "trade.signal.safe", "trade.order", "venue.request", "venue.report",
@@ -87,10 +93,10 @@ def client_settings(bootstrap: str) -> dict[str, Any]:
 
 
 def decode_message(
-    place: tuple[str, int, int], key: bytes | None, raw: bytes | None, *, partitions: int
+    place: tuple[str, int, int], key: bytes | None, raw: bytes | None, *, partitions: int | None
 ) -> Envelope:
     """The event of the Kafka record at `place` (topic, partition, offset); hand-made forms are
-    taken where people publish. `partitions`: count of the topic's partitions.
+    taken where people publish. `partitions`: of the topic; None: unknown, not checked.
 
     Raises RecordError, also for a key that is not the record's account, as the processors do.
     """
@@ -105,13 +111,13 @@ def decode_message(
     account = event.partitionkey
     if key != account.encode():
         raise RecordError("WRONG_KEY", f"message key {key!r:.80}, expected {account!r}")
-    if known.keyed and partition_of(account, partitions) != partition:
+    if known.keyed and partitions and partition_of(account, partitions) != partition:
         right = partition_of(account, partitions)
         raise RecordError("WRONG_KEY", f"{account} belongs on partition {right}, not {partition}")
     return event
 
 
-def record_of(message: Message, partitions: int, *, valid: bool = False) -> LogRecord:
+def record_of(message: Message, partitions: int | None, *, valid: bool = False) -> LogRecord:
     """A message that was read as a record, decoded if it can be; `valid` applies if it was."""
     key, offset = _where(message)
     topic, _, number = key.rpartition("/")
@@ -174,11 +180,15 @@ def _offsets(bootstrap: str, topics: Iterable[Topic | str], spec: Any) -> dict[s
     asked = {TopicPartition(n, p): spec for n, count in counts.items() for p in range(count)}
     if not asked:
         return {}
-    futures = admin.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S)
-    try:
-        return {f"{tp.topic}/{tp.partition}": f.result().offset for tp, f in futures.items()}
-    except KafkaException as error:
-        raise KafkaUnreachableError(bootstrap, _text(error)) from None
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while True:
+        futures = admin.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S)
+        try:
+            return {f"{tp.topic}/{tp.partition}": f.result().offset for tp, f in futures.items()}
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                raise KafkaUnreachableError(bootstrap, _text(error)) from None
+            time.sleep(0.05)
 
 
 def topic_ids(bootstrap: str) -> dict[str, str]:

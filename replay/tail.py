@@ -22,10 +22,6 @@ class Tail:
     """
 
     def __init__(self, bootstrap: str, places: Mapping[str, int]) -> None:
-        self._counts: dict[str, int] = {}
-        for key in places:
-            topic = key.rpartition("/")[0]
-            self._counts[topic] = self._counts.get(topic, 0) + 1
         self._consumer = Consumer(
             {
                 **client_settings(bootstrap),
@@ -57,7 +53,7 @@ class Tail:
     def poll(self, timeout_s: float = 0.1, count: int = 500) -> list[LogRecord]:
         """Up to `count` records that came within `timeout_s` seconds."""
         messages = [m for m in self._consumer.consume(count, timeout_s) if m.error() is None]
-        return [record_of(m, self._counts[str(m.topic())], valid=True) for m in messages]
+        return [record_of(m, None, valid=True) for m in messages]
 
 
 def last_records(

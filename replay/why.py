@@ -36,7 +36,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """From the first cause to the event asked for, in log order."""
+    """From the first cause to the event asked for."""
 
     asked: str
     links: tuple[Link, ...]
@@ -88,6 +88,7 @@ def why(records: Iterable[LogRecord], wanted: str) -> Chain:
     asked = index.resolve(wanted)
     symbols = {item.symbol for item in index.items(asked) if hasattr(item, "symbol")}
     chosen: dict[str, set[str]] = {}
+    before: dict[str, set[str]] = {}
     todo, seen = [asked], set[str]()
     while todo:
         name = todo.pop()
@@ -101,10 +102,26 @@ def why(records: Iterable[LogRecord], wanted: str) -> Chain:
             parts.add(name)
         elif name != asked:
             items = _of_symbols(items, symbols)
-        todo += index.causes(entry.event, items)
-    entries = sorted((index.records[name] for name in chosen), key=lambda entry: entry.index)
+        named = index.causes(entry.event, items)
+        todo += named
+        holders = {found.event.id for other in named if (found := index.entry(other))}
+        before.setdefault(entry.event.id, set()).update(holders - {entry.event.id})
+    entries = _causes_first([index.records[name] for name in chosen], before)
     links = tuple(_link(entry, chosen[entry.event.id], symbols) for entry in entries)
     return Chain(wanted, links)
+
+
+def _causes_first(entries: list["_Entry"], before: dict[str, set[str]]) -> list["_Entry"]:
+    """By event time and log order, but never an effect before its cause."""
+    waiting = sorted(entries, key=lambda entry: (entry.event.time, entry.index))
+    placed: list[_Entry] = []
+    done: set[str] = set()
+    while waiting:
+        free = (n for n, entry in enumerate(waiting) if before.get(entry.event.id, set()) <= done)
+        entry = waiting.pop(next(free, 0))
+        placed.append(entry)
+        done.add(entry.event.id)
+    return placed
 
 
 class _Index:

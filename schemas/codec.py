@@ -42,6 +42,8 @@ def decode(raw: bytes | None) -> Envelope:
     """The event of canonical bytes; raises :class:`RecordError` for anything else."""
     if raw is None:
         raise RecordError("NOT_JSON", "the message has no value; records are never null")
+    if len(raw) > BYTES_MAX:
+        raise RecordError("TOO_LARGE", f"{len(raw)} bytes, at most {BYTES_MAX} are allowed")
     try:
         event = ADAPTER.validate_json(raw)
     except ValidationError as error:

@@ -19,7 +19,7 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-SourceName = Annotated[str, StringConstraints(pattern=r"^/[a-z][a-z0-9_-]*(/\d+)?$")]
+SourceName = Annotated[str, StringConstraints(pattern=r"^/[a-z][a-z0-9_-]*(/[0-9]+)?$")]
 Subject = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Z0-9_]+)?$")]
 Count = Annotated[int, Field(ge=0)]
 

@@ -16,7 +16,8 @@ from schemas.scalars import DecimalText, Id, Line, Name, Positive, Symbol, Time
 Profile = Literal["production", "testnet"]
 
 
-def _between(low: str, high: str, *, above: bool = False) -> Any:
+def _within(low: str, high: str, *, above: bool = False) -> AfterValidator:
+    """Check of a decimal text's range; `above`: the lower end itself is outside."""
     bottom, top = Decimal(low), Decimal(high)
 
     def check(value: str) -> str:
@@ -25,14 +26,24 @@ def _between(low: str, high: str, *, above: bool = False) -> Any:
             raise ValueError(f"{value} is outside {'above ' if above else ''}{low} to {high}")
         return value
 
-    extra = {"minimum_text": low, "maximum_text": high, "exclusive_minimum": above}
-    return Annotated[DecimalText, AfterValidator(check), Field(json_schema_extra=extra)]
+    return AfterValidator(check)
 
 
-Percent = _between("0", "100")
-PercentAbove = _between("0", "100", above=True)
-Wide = _between("0", "100000", above=True)
-Probability = _between("0", "1")
+def _shown(low: str, high: str, *, above: bool = False) -> Any:
+    """The same range for the JSON Schema, where decimals are text."""
+    return Field(
+        json_schema_extra={"minimum_text": low, "maximum_text": high, "exclusive_minimum": above}
+    )
+
+
+Percent = Annotated[DecimalText, _within("0", "100"), _shown("0", "100")]
+PercentAbove = Annotated[
+    DecimalText, _within("0", "100", above=True), _shown("0", "100", above=True)
+]
+Wide = Annotated[
+    DecimalText, _within("0", "100000", above=True), _shown("0", "100000", above=True)
+]
+Probability = Annotated[DecimalText, _within("0", "1"), _shown("0", "1")]
 Seconds = Annotated[int, Field(ge=0, le=31_536_000)]
 
 

@@ -12,10 +12,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
 
-TIME_PATTERN = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}Z$"
-DECIMAL_PATTERN = r"^-?(0|[1-9]\d*)(\.\d+)?$"
-POSITIVE_PATTERN = r"^(0\.\d*[1-9]\d*|[1-9]\d*(\.\d+)?)$"
-UNSIGNED_PATTERN = r"^(0|[1-9]\d*)(\.\d+)?$"
+_DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+TIME_PATTERN = rf"^{_DAY}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{{6}}Z$"
+_NOT_ZERO = r"(0\.[0-9]*[1-9][0-9]*|[1-9][0-9]*(\.[0-9]+)?)"
+"""`[0-9]`, never `\\d`: that also matches the digits of other scripts."""
+DECIMAL_PATTERN = rf"^(0(\.0+)?|-?{_NOT_ZERO})$"
+POSITIVE_PATTERN = rf"^{_NOT_ZERO}$"
+UNSIGNED_PATTERN = rf"^(0(\.0+)?|{_NOT_ZERO})$"
 DIGITS_MAX = 40
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_TEXT = "1970-01-01T00:00:00.000000Z"
@@ -28,7 +31,16 @@ def _digits(value: str) -> str:
     return value
 
 
-Time = Annotated[str, StringConstraints(pattern=TIME_PATTERN)]
+def _real_day(value: str) -> str:
+    if value[8:10] > "28":
+        try:
+            datetime(int(value[0:4]), int(value[5:7]), int(value[8:10]), tzinfo=UTC)
+        except ValueError:
+            raise ValueError(f"{value[:10]} is no day of the calendar") from None
+    return value
+
+
+Time = Annotated[str, StringConstraints(pattern=TIME_PATTERN), AfterValidator(_real_day)]
 DecimalText = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN), AfterValidator(_digits)]
 Positive = Annotated[str, StringConstraints(pattern=POSITIVE_PATTERN), AfterValidator(_digits)]
 Unsigned = Annotated[str, StringConstraints(pattern=UNSIGNED_PATTERN), AfterValidator(_digits)]
@@ -60,7 +72,7 @@ def text(value: Decimal | int) -> str:
 
 
 def is_decimal(value: str) -> bool:
-    return _DECIMAL.match(value) is not None
+    return _DECIMAL.fullmatch(value) is not None
 
 
 def micros(time: str) -> int:

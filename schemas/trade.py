@@ -22,7 +22,7 @@ from schemas.scalars import (
 )
 
 Side = Literal["BUY", "SELL"]
-Confidence = Annotated[str, Field(pattern=r"^(0(\.\d{1,6})?|1(\.0{1,6})?)$")]
+Confidence = Annotated[str, Field(pattern=r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$")]
 Regime = Literal["NORMAL", "HIGH_VOL", "EXTREME_VOL"]
 
 

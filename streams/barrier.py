@@ -5,6 +5,7 @@ Latest reports of all workers are held against the ends they and the feed report
 and every worker has reported, the system is quiet. One agreement is enough: see streams/progress.py.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from schemas.topics import CLOCK, MARKET, PROGRESS
 from streams.kafka_log import consumer
 from streams.progress import ALL
 
+logger = logging.getLogger(__name__)
+ASK_S = 5.0
+"""How often a wait that takes long looks at what is missing, and says so in the log."""
 PACED = (f"{MARKET.name}/0", f"{CLOCK.name}/0")
 """Partitions only the feed writes: who must have read a record of theirs depends on its type."""
 
@@ -120,7 +124,8 @@ class Barrier:
 
         Raises TimeoutError, naming what is missing, after `stalled_s` without any report that
         changed something."""
-        deadline = time.monotonic() + stalled_s
+        asked = time.monotonic()
+        deadline = asked + stalled_s
         before = ""
         while True:
             if settled() and self.agreement.quiet:
@@ -129,9 +134,11 @@ class Barrier:
                 time.monotonic() > deadline
             ):
                 raise TimeoutError(f"the system did not come to rest: {self.agreement.waiting_for()}")
-            now = self.agreement.waiting_for() if time.monotonic() > deadline - 1 else before
-            if now != before:
-                before, deadline = now, time.monotonic() + stalled_s
+            if time.monotonic() > asked + ASK_S:
+                asked, now = time.monotonic(), self.agreement.waiting_for()
+                logger.info("the feed waits: %s", now)
+                if now != before:
+                    before, deadline = now, time.monotonic() + stalled_s
 
     def _take(self, timeout_s: float) -> bool:
         message = self._consumer.poll(timeout_s)

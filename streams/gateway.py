@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from domain.decider import Slices
 from domain.source import Source
@@ -25,8 +25,7 @@ from schemas.topics import CLOCK, CONTROL, EXECUTION_RES, MARKET, ORDER, VENUE_R
 from schemas.trade import ExecutionData
 from schemas.validity import Validity
 from schemas.venue import VenueReported
-from streams.kafka_log import KafkaLog
-from streams.log import Incoming
+from streams.log import Incoming, Log
 from streams.recovery import Identity
 from streams.shell import Shell
 
@@ -45,7 +44,8 @@ def wall_us() -> int:
 class GatewaySource(Source):
     """A source whose records are reports of the world: epoch and sequence, no basis."""
 
-    def __init__(self, partition: int, partitions: int) -> None:
+    def __init__(self, partition: int, partitions: int, wall: Callable[[], int] = wall_us) -> None:
+        self.wall = wall
         self.partition = partition
         self.name = f"/gateway/{partition}"
         self.output = f"{EXECUTION_RES.name}/{partition}"
@@ -79,7 +79,7 @@ class GatewaySource(Source):
     ) -> Iterator[Envelope]:
         """The record of what a report says that was not recorded before, if anything."""
         assert isinstance(cause, VenueReported)
-        data = self.core.on_report(cause, wall_us())
+        data = self.core.on_report(cause, self.wall())
         if data is not None:
             yield self.record(data, cause.partitionkey, cause)
 
@@ -121,30 +121,43 @@ class GatewaySource(Source):
 
 
 class GatewayShell(Shell):
-    """Gateway sources of one process and the thread that sends for them."""
+    """Gateway sources of one process and the thread that sends for them.
 
-    def __init__(self, partitions: int, log: KafkaLog, identity: Identity) -> None:
+    `wall` gives wall time in microseconds. Without `sender` there is no thread: whoever runs the shell
+    calls :meth:`pump` (crash tests do, one step at a time, and wait for nothing: `barrier_s` 0)."""
+
+    def __init__(
+        self,
+        partitions: int,
+        log: Log,
+        identity: Identity,
+        *,
+        wall: Callable[[], int] = wall_us,
+        sender: bool = True,
+        barrier_s: float = BARRIER_S,
+    ) -> None:
         self.gateways: dict[int, GatewaySource] = {}
         super().__init__("gateway", partitions, log, identity, make=self._gateway)
-        self._kafka = log
+        self._wall = wall
+        self._sender = sender
+        self._barrier_s = barrier_s
         self._wake = threading.Event()
         self._folded_more = threading.Condition(self.lock)
-        self._watched: dict[str, int] = {}
         self._sending: threading.Thread | None = None
 
     def _gateway(self, number: int) -> Source:
-        source = self.gateways[number] = GatewaySource(number, self.partitions)
+        source = self.gateways[number] = GatewaySource(number, self.partitions, self._wall)
         return source
 
     def acquire(self, numbers: Iterable[int]) -> None:
         super().acquire(numbers)
-        if self._sending is None:
+        if self._sender and self._sending is None:
             self._sending = threading.Thread(target=self._pump_forever, name="sender", daemon=True)
             self._sending.start()
 
     def _fenced(self, sources: list[Source]) -> None:
         """Orders below the end of `trade.order` may have been sent by an earlier process."""
-        at_us = wall_us()
+        at_us = self._wall()
         for source in sources:
             gateway = self.gateways[source.partition]
             key = f"{ORDER.name}/{source.partition}"
@@ -162,16 +175,11 @@ class GatewayShell(Shell):
             self._folded_more.notify_all()
         self._wake.set()
 
-    def outputs(self) -> dict[str, int]:
-        ends = super().outputs()
-        self._watched.update(ends)
-        return ends
-
     def fenced(self, record: Incoming) -> bool:
         with self._folded_more:
-            self._watched[record.key] = record.offset + 1
+            found = super().fenced(record)
             self._folded_more.notify_all()
-        return super().fenced(record)
+        return found
 
     def checkpoint(self, now_s: float) -> None:
         """A gateway has no basis and writes no checkpoints."""
@@ -189,16 +197,16 @@ class GatewayShell(Shell):
             while True:
                 self._wake.wait(PUMP_S)
                 self._wake.clear()
-                if self._pump() and self.on_idle:
+                if self.pump() and self.on_idle:
                     self.on_idle()
         except BaseException:
             logger.critical("the sender failed; ending the process", exc_info=True)
             logging.shutdown()
             os._exit(EXIT_PUMP)
 
-    def _pump(self) -> bool:
+    def pump(self) -> bool:
         """One round: what is due now is recorded or sent. True if anything was."""
-        t0_us = wall_us()
+        t0_us = self._wall()
         with self.lock:
             due = {n: s.core.due(t0_us) for n, s in self.gateways.items()}
         if not any(due.values()):
@@ -217,11 +225,11 @@ class GatewayShell(Shell):
 
     def _barrier(self, numbers: list[int]) -> bool:
         """Whether control and the own partitions are folded up to ends the broker gave just now."""
-        deadline = time.monotonic() + BARRIER_S
+        deadline = time.monotonic() + self._barrier_s
         try:
-            control = self._kafka.end(SHARED[0], timeout_s=BARRIER_S)
+            control = self.log.end(SHARED[0], timeout_s=BARRIER_S)
             outputs = {
-                self.gateways[n].output: self._kafka.end(self.gateways[n].output, timeout_s=BARRIER_S)
+                self.gateways[n].output: self.log.end(self.gateways[n].output, timeout_s=BARRIER_S)
                 for n in numbers
             }
         except (ConnectionError, KeyError) as error:
@@ -233,7 +241,7 @@ class GatewayShell(Shell):
             ):
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._folded_more.wait(left):
-                    logger.warning("no entries go out: the barrier took more than %s s", BARRIER_S)
+                    logger.warning("no entries go out: the barrier took more than %s s", self._barrier_s)
                     return False
         return True
 

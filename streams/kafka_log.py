@@ -152,7 +152,8 @@ class KafkaLog:
 
     def _consumer(self) -> Consumer:
         if self._reader is None:
-            self._reader = consumer(self.bootstrap)
+            # a short wait: a fetch that waits for more at one place holds up the next place asked for
+            self._reader = consumer(self.bootstrap, **{"fetch.wait.max.ms": 10})
         return self._reader
 
     def end(self, key: str, *, timeout_s: float = 10.0) -> int:

@@ -23,8 +23,8 @@ Delivered = Callable[[int], None]
 class Log(Protocol):
     """Appends in order, reads in bulk. Raises ConnectionError when the log cannot be reached."""
 
-    def end(self, key: str) -> int:
-        """Offset of the next record of a partition."""
+    def end(self, key: str, *, timeout_s: float = 10.0) -> int:
+        """Offset of the next record of a partition, asked of the log now."""
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
         """Records of several partitions, each from its start up to before its end. In order within

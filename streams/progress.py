@@ -44,12 +44,15 @@ class Progress:
         self._positions: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         self._unresolved = -1
+        self._owed = False
+        """A full report was asked for while something was not delivered: the next one is full."""
 
     def touch(self, *, full: bool = False) -> None:
         """Report if something a feed waits for has changed and everything written is delivered.
 
         `full`: report everything whatever has changed; call so about once a second."""
         with self._lock:
+            full = self._owed = full or self._owed
             now = self._about.snapshot()
             if now is None:
                 return
@@ -66,6 +69,7 @@ class Progress:
                 "time": now.event_time,
             }
             self._positions, self._ends = now.positions, now.ends
+            self._owed = False
             self._unresolved = now.unresolved
             self._log.note(PROGRESS.name, orjson.dumps(report), self.worker)
 

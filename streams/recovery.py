@@ -142,34 +142,42 @@ def recover(
             found.basis, found.cause = records[-1].basis or {}, records[-1].causationid
             found.answered = {r.partitionkey for r in records if r.causationid == found.cause}
         recovered.append(found)
+    inputs = {}
     for key in sorted({key for source in sources for key in source.positions}):
-        _recover_input(log, key, [r for r in recovered if key in r.source.positions], partitions)
+        inputs[key] = _Input([r for r in recovered if key in r.source.positions], key)
+    for record in log.read({key: (0, each.end) for key, each in inputs.items()}):
+        inputs[record.key].fold(record, partitions)
     for found in recovered:
         for record in own[found.source.name][1]:
             found.source.fold_own(record)
     return recovered
 
 
-def _recover_input(log: Log, key: str, readers: list[Recovered], partitions: int) -> None:
-    bases = {r.source.name: r.basis.get(key, 0) for r in readers}
-    shared = 0 if any(r.skips for r in readers) else min(bases.values())
-    leader = readers[0]
-    for record in log.read({key: (0, max(bases.values()))}):
-        event = _event(record, partitions)
-        if record.offset < shared:
-            leader.source.fold(key, record.offset, event)
-            if record.offset == shared - 1:
-                for other in readers[1:]:
-                    other.source.copy_input(key, leader.source)
-        else:
-            for reader in readers:
-                if record.offset < bases[reader.source.name]:
-                    skip = (key, record.offset) in reader.skips
-                    reader.source.fold(key, record.offset, None if skip else event)
-        for reader in readers:
-            last = record.offset == bases[reader.source.name] - 1
-            if last and event and event.id == reader.cause and not reader.source.requests[key]:
-                reader.redo = (key, event)
+class _Input:
+    """One input partition and the fresh sources that read it, each up to a basis of its own."""
+
+    def __init__(self, readers: list[Recovered], key: str) -> None:
+        self.readers = readers
+        self.key = key
+        self.bases = [r.basis.get(key, 0) for r in readers]
+        self.end = max(self.bases)
+        self.shared = 0 if any(r.skips for r in readers) else min(self.bases)
+
+    def fold(self, record: Incoming, partitions: int) -> None:
+        event, offset = _event(record, partitions), record.offset
+        leader = self.readers[0].source
+        if offset < self.shared:
+            leader.fold(self.key, offset, event)
+            if offset == self.shared - 1:
+                for other in self.readers[1:]:
+                    other.source.copy_input(self.key, leader)
+        for reader, basis in zip(self.readers, self.bases, strict=True):
+            if self.shared <= offset < basis:
+                skip = (self.key, offset) in reader.skips
+                reader.source.fold(self.key, offset, None if skip else event)
+            if offset == basis - 1 and event and event.id == reader.cause:
+                if not reader.source.requests[self.key]:
+                    reader.redo = (self.key, event)
 
 
 def _event(record: Incoming, partitions: int) -> Envelope | None:

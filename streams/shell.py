@@ -60,6 +60,7 @@ class Shell:
         self.lock = threading.RLock()
         self.sources: dict[int, Source] = {}
         self._ends: dict[str, int] = {}
+        self._watched: dict[str, int] = {}
         self._pending = 0
         self.dead_letters = 0
         self.halts = 0
@@ -85,6 +86,7 @@ class Shell:
         """Fence and recover sources, then decide what lies between their basis and the ends."""
         with self.lock:
             fresh = [self._make(number) for number in sorted(set(numbers) - self.sources.keys())]
+            self._watched |= {s.output: self.log.end(s.output) for s in fresh}
             own = fence(self.log, {s.name: s.output for s in fresh}, self.identity)
             found = recover(self.log, fresh, own, self.partitions)
             self._own(*self.sources.values(), *fresh)
@@ -149,11 +151,13 @@ class Shell:
         return list(self._keys)
 
     def outputs(self) -> dict[str, int]:
-        """Output partitions to watch for a fence by another, each from its present end."""
-        return {s.output: self.log.end(s.output) for s in self.sources.values()}
+        """Output partitions to watch for a fence by another, each from before the own fence on: one
+        that came while this worker was starting must not be overlooked."""
+        return {s.output: self._watched[s.output] for s in self.sources.values()}
 
     def fenced(self, record: Incoming) -> bool:
         """Whether a record of an output partition is a fence by another worker of our source."""
+        self._watched[record.key] = record.offset + 1
         return fenced_by(record, {s.name: s.epoch for s in self.sources.values()})
 
     def position(self, key: str) -> int:

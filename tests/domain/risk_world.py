@@ -1,12 +1,13 @@
 """Given / when / then for the risk decider: a `Source` of it and the facts around it.
 
-Prices: BTCUSDT 40,000 and ETHUSDT 2,500, true range 2 % of price in each of 15 warm-up hours, so the
-stop is 2 % away in the NORMAL regime. The account has 10,000 USDT unless a test says otherwise.
+Prices: BTCUSDT 40,000 and ETHUSDT 2,500, true range 2 % of price in each of 15 warm-up hours, so
+the stop is 2 % away in the NORMAL regime. The account has 10,000 USDT unless a test says otherwise.
 """
 
 from decimal import Decimal
 from typing import Any
 
+from domain.decider import OWN
 from domain.risk import Risk
 from domain.source import Source
 from schemas.control import PolicyChange, PolicyChanged, PolicyChangedData
@@ -57,6 +58,8 @@ ACCOUNT = "main"
 START = "2021-05-19T12:00:00.000000Z"
 PRICES = {"BTCUSDT": "40000", "ETHUSDT": "2500"}
 CONFIDENT = "0.8"
+FAR: dict[str, Any] = {"max_size_pct": "500", "max_position_usd": "50000", "risk_target_pct": "4"}
+"""A policy under which the other size limits do not bind."""
 
 
 def later(seconds: float, time: str = START) -> str:
@@ -97,8 +100,9 @@ class RiskWorld:
         self.source.epoch = 1
         self.now = START
         self._count = 0
+        self.log: list[tuple[str, Envelope]] = []
+        """All that was folded, in order, own records included (key `OWN`)."""
         self.cash = Decimal(0)
-        self.held: dict[str, tuple[str, Decimal, Decimal]] = {}
         listed = {s: {} for s in PRICES} if instruments is None else instruments
         if listed:
             items = tuple(instrument(s, **c) for s, c in listed.items())
@@ -127,6 +131,7 @@ class RiskWorld:
     def fold(self, topic: str, event: Envelope) -> bool:
         places = (f"{topic}/{self.partition}", f"{topic}/0")
         key = next(place for place in places if place in self.source.positions)
+        self.log.append((key, event))
         return self.source.fold(key, self.source.positions[key], event)
 
     # ------------------------------------------------------------ given
@@ -298,13 +303,15 @@ class RiskWorld:
 
     def judge(self, *parts: Signal | Intent, time: str | None = None) -> tuple[Verdict, ...]:
         """Publish one record with these parts and return its verdicts."""
-        if isinstance(parts[0], Intent):
-            topic, kind, data = "trade.intent", IntentPublished, IntentData(items=parts)
-        else:
-            topic, kind, data = "trade.signal.v5", SignalPublished, SignalData(items=parts)  # type: ignore[assignment]
+        signals = tuple(part for part in parts if isinstance(part, Signal))
+        intents = tuple(part for part in parts if isinstance(part, Intent))
+        topic = "trade.signal.v5" if signals else "trade.intent"
+        kind = SignalPublished if signals else IntentPublished
+        data = SignalData(items=signals) if signals else IntentData(items=intents)
         event = self.event(kind, data, "/test", time=time or self.now)
         assert self.fold(topic, event)
         (record,) = self.source.decide(f"{topic}/{self.partition}", event)
+        self.log.append((OWN, record))
         assert record.type == "trade.signal.judged.v1", record
         return record.data.items  # type: ignore[attr-defined,no-any-return]
 
@@ -332,3 +339,9 @@ class RiskWorld:
 def codes(verdict: Verdict) -> list[str]:
     """Codes of the failing checks, in order."""
     return [failure.code.value for failure in verdict.failures]
+
+
+def failure(verdict: Verdict, code: str) -> tuple[str | None, str | None, str | None]:
+    """Value, limit and shortfall of a failing check."""
+    found = next(f for f in verdict.failures if f.code == code)
+    return found.value, found.limit, found.shortfall

@@ -72,10 +72,16 @@ class World:
                 "time": "1970-01-01T00:00:00.000000Z", "partitionkey": account}  # fmt: skip
 
     def tick(self, seconds: int) -> None:
-        fields = {**self.fields(), "source": "/feed", "time": time_text(1_600_000_000_000_000 + seconds * 1_000_000)}
+        fields = {
+            **self.fields(),
+            "source": "/feed",
+            "time": time_text(1_600_000_000_000_000 + seconds * 1_000_000),
+        }
         self.give("clock/0", ClockTicked(**fields, data=TickData(candle_s=60)))
 
-    def set(self, version: int, *, account: str = "main", profile: Any = None, **changes: Any) -> Any:
+    def set(
+        self, version: int, *, account: str = "main", profile: Any = None, **changes: Any
+    ) -> Any:
         data = PolicySetData(
             expected_version=version, operator="anna", reason="because", profile=profile,
             changes={k.replace("__", "."): v for k, v in changes.items()},
@@ -130,7 +136,7 @@ def test_version_0_opens_an_account_with_a_profile_and_changes() -> None:
 def test_an_account_opens_with_production_when_no_profile_is_named() -> None:
     world = World()
     assert change(world.set(0)).policy == profile_policy("production")
-    assert change(world.set(0, account="x", **{"profile": "testnet"})).policy.profile == "testnet"
+    assert change(world.set(0, account="x", profile="testnet")).policy.profile == "testnet"
 
 
 def test_a_change_says_who_why_before_after_version_and_origin() -> None:
@@ -189,7 +195,11 @@ def test_profile_and_margin_mode_do_not_change_after_opening(field: str) -> None
 
 def _profile_command(world: World) -> PolicySet:
     data = PolicySetData(
-        expected_version=1, operator="anna", reason="r", profile="testnet", changes={"cooldown_s": 1}
+        expected_version=1,
+        operator="anna",
+        reason="r",
+        profile="testnet",
+        changes={"cooldown_s": 1},
     )
     return PolicySet(**world.fields(), data=data)
 
@@ -312,7 +322,9 @@ def test_an_account_is_resumed_for_a_processor_that_exists() -> None:
     answer = world.give(COMMANDS, AccountResume(**world.fields(), data=data))
     assert isinstance(answer, AccountResumed)
     wrong = data.model_copy(update={"processor": "rsik"})
-    said = refusal(world.give(COMMANDS, AccountResume(**world.fields(), data=wrong)), "NOTHING_HALTED")
+    said = refusal(
+        world.give(COMMANDS, AccountResume(**world.fields(), data=wrong)), "NOTHING_HALTED"
+    )
     assert "risk" in said.sentence
 
 

@@ -90,9 +90,15 @@ def test_liquidation_at_20x_from_40000_is_where_definitions_say(side: Side, pric
 
 
 def test_a_long_at_1x_has_no_liquidation_price_and_a_short_has() -> None:
-    arguments = {"quantity": Decimal(1), "entry": Decimal(40_000), "isolated_margin": Decimal(40_000)}
-    assert liquidation_price(side="BUY", terms=TERMS, **arguments) is None
-    short = liquidation_price(side="SELL", terms=TERMS, **arguments)
+    price = Decimal(40_000)
+
+    def liquidation(side: Side) -> Decimal | None:
+        return liquidation_price(
+            side=side, quantity=Decimal(1), entry=price, isolated_margin=price, terms=TERMS
+        )
+
+    assert liquidation("BUY") is None
+    short = liquidation("SELL")
     assert short is not None
     assert Decimal(79_000) < short < Decimal(80_000)
 
@@ -119,12 +125,21 @@ def test_margin_at_the_liquidation_price_is_the_maintenance_margin(
 def test_cross_margin_counts_the_wallet_and_the_other_symbols() -> None:
     def price(wallet: str, others: str, pnl: str) -> Decimal | None:
         return cross_liquidation_price(
-            side="BUY", quantity=Decimal(1), entry=Decimal(40_000), wallet=Decimal(wallet),
-            other_maintenance=Decimal(others), other_unrealised=Decimal(pnl), terms=TERMS,
-        )  # fmt: skip
+            side="BUY",
+            quantity=Decimal(1),
+            entry=Decimal(40_000),
+            wallet=Decimal(wallet),
+            other_maintenance=Decimal(others),
+            other_unrealised=Decimal(pnl),
+            terms=TERMS,
+        )
 
     isolated = liquidation_price(
-        side="BUY", quantity=Decimal(1), entry=Decimal(40_000), isolated_margin=Decimal(2000), terms=TERMS
+        side="BUY",
+        quantity=Decimal(1),
+        entry=Decimal(40_000),
+        isolated_margin=Decimal(2000),
+        terms=TERMS,
     )
     assert price("2000", "0", "0") == isolated
     assert price("2150", "100", "-50") == isolated
@@ -174,7 +189,9 @@ def test_leverage_is_the_highest_that_keeps_the_stop_inside_the_buffer(
 
 def test_a_wider_stop_lowers_leverage_by_itself() -> None:
     found = [
-        leverage_for_stop(side="BUY", distance=Decimal(d), buffer_pct=Decimal(20), mmr=Decimal("0.004"))
+        leverage_for_stop(
+            side="BUY", distance=Decimal(d), buffer_pct=Decimal(20), mmr=Decimal("0.004")
+        )
         for d in ("0.01", "0.015", "0.025", "0.08")
     ]
     assert found == sorted(found, reverse=True)
@@ -184,9 +201,15 @@ def test_a_wider_stop_lowers_leverage_by_itself() -> None:
 def test_cost_to_open_assumes_the_prices_of_the_venue() -> None:
     def cost(side: Side, price: str, *, limit: bool = False) -> Decimal:
         return cost_to_open(
-            side=side, quantity=Decimal(1), order_price=Decimal(price), limit=limit,
-            bid=Decimal(39_999), ask=Decimal(40_001), mark=Decimal(40_010), leverage=10,
-        )  # fmt: skip
+            side=side,
+            quantity=Decimal(1),
+            order_price=Decimal(price),
+            limit=limit,
+            bid=Decimal(39_999),
+            ask=Decimal(40_001),
+            mark=Decimal(40_010),
+            leverage=10,
+        )
 
     assert cost("BUY", "40001") == Decimal(40_001) * Decimal("1.0005") / 10
     assert cost("BUY", "40110", limit=True) == Decimal(4011) + Decimal(100)
@@ -201,11 +224,21 @@ def test_margin_use_of_an_account_without_balance_is_unknown() -> None:
 def test_an_order_gets_the_highest_leverage_that_caps_bracket_and_stop_allow() -> None:
     def plan(distance: str | None, notional: str = "1500", most: int = 20) -> int:
         return plan_margin(
-            side="BUY", quantity=Decimal("0.0375"), notional_after=Decimal(notional), order_price=Decimal(40_000),
-            limit=False, bid=Decimal(40_000), ask=Decimal(40_000), mark=Decimal(40_000),
-            stop_distance=None if distance is None else Decimal(distance), balance=Decimal(10_000),
-            margin_used=Decimal(0), leverage_max=most, buffer_pct=Decimal(20), terms=TERMS,
-        ).leverage  # fmt: skip
+            side="BUY",
+            quantity=Decimal("0.0375"),
+            notional_after=Decimal(notional),
+            order_price=Decimal(40_000),
+            limit=False,
+            bid=Decimal(40_000),
+            ask=Decimal(40_000),
+            mark=Decimal(40_000),
+            stop_distance=None if distance is None else Decimal(distance),
+            balance=Decimal(10_000),
+            margin_used=Decimal(0),
+            leverage_max=most,
+            buffer_pct=Decimal(20),
+            terms=TERMS,
+        ).leverage
 
     assert plan("0.05") == 15
     assert plan("0.01") == 20
@@ -216,12 +249,36 @@ def test_an_order_gets_the_highest_leverage_that_caps_bracket_and_stop_allow() -
 
 def test_margin_plan_names_the_leverage_that_margin_use_would_need() -> None:
     plan = plan_margin(
-        side="SELL", quantity=Decimal(1), notional_after=Decimal(40_000), order_price=Decimal(40_000), limit=True,
-        bid=Decimal(40_000), ask=Decimal(40_000), mark=Decimal(40_000), stop_distance=Decimal("0.05"),
-        balance=Decimal(10_000), margin_used=Decimal(6000), leverage_max=10, buffer_pct=Decimal(20), terms=TERMS,
-    )  # fmt: skip
+        side="SELL",
+        quantity=Decimal(1),
+        notional_after=Decimal(40_000),
+        order_price=Decimal(40_000),
+        limit=True,
+        bid=Decimal(40_000),
+        ask=Decimal(40_000),
+        mark=Decimal(40_000),
+        stop_distance=Decimal("0.05"),
+        balance=Decimal(10_000),
+        margin_used=Decimal(6000),
+        leverage_max=10,
+        buffer_pct=Decimal(20),
+        terms=TERMS,
+    )
     assert plan.leverage == 10
     assert plan.needed == 20
     assert plan.use_pct == 100
     assert plan.use_limit_pct == 80
     assert plan.initial_margin == plan.cost_to_open == 4000
+
+
+def test_a_short_that_is_liquidated_in_the_next_bracket_meets_that_brackets_maintenance() -> None:
+    quantity, entry = Decimal("1.2"), Decimal(40_000)
+    margin = initial_margin(quantity * entry, 2)
+    price = liquidation_price(
+        side="SELL", quantity=quantity, entry=entry, isolated_margin=margin, terms=TERMS
+    )
+    assert price is not None
+    assert bracket_of(quantity * entry, TERMS) is BRACKETS[0]
+    assert bracket_of(quantity * price, TERMS) is BRACKETS[1]
+    left = margin - quantity * (price - entry)
+    assert abs(left - maintenance(quantity * price, TERMS)) < Decimal("1e-9")

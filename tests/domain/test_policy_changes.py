@@ -142,7 +142,9 @@ def test_every_field_says_what_it_takes() -> None:
         max_size=3,
     )
 )  # fmt: skip
-def test_whatever_is_given_the_answer_is_a_valid_policy_or_a_refusal(changes: dict[str, Any]) -> None:
+def test_whatever_is_given_the_answer_is_a_valid_policy_or_a_refusal(
+    changes: dict[str, Any],
+) -> None:
     result = change_policy(POLICY, changes, opening=False)
     if isinstance(result, Change):
         assert Policy.model_validate(result.policy.model_dump()) == result.policy

@@ -1,7 +1,7 @@
-"""Goal: whatever is traded, the books equal those of a naive model that keeps the list of all fills.
+"""Goal: whatever is traded, the books equal those of a naive model that keeps all fills in a list.
 
-Method: a hypothesis state machine with fills, repeats, funding, transfers and prices; after each step
-the last equity item is compared with sums over the whole history, in exact fractions.
+Method: a hypothesis state machine with fills, repeats, funding, transfers and prices; after each
+step the last equity item is compared with sums over the whole history, in exact fractions.
 """
 
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""The sizer against the example of DEFINITIONS 4, and rounding that never lets a limit be passed."""
+"""The sizer against the example of DEFINITIONS 4, and rounding that never passes a limit."""
 
 from decimal import Decimal
 
@@ -65,7 +65,8 @@ def test_without_a_stop_the_whole_value_is_at_risk() -> None:
 
 def test_a_room_that_is_used_up_gives_no_quantity() -> None:
     size = size_order({"a": Decimal(1), "room": Decimal("-0.5")}, step=STEP)
-    assert (size.quantity, size.unrounded, size.binding) == (0, 0, "room")
+    assert size.quantity == size.unrounded == 0
+    assert size.binding == "room"
 
 
 @pytest.mark.parametrize(

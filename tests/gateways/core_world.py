@@ -209,7 +209,9 @@ class World:
         """How many requests of a kind left."""
         return sum(isinstance(action.request.request, kind) for action in self.sent)
 
-    def last(self, kind: type[Place | CancelRequest | Query | Deposit | ReadAccount]) -> SendRequest:
+    def last(
+        self, kind: type[Place | CancelRequest | Query | Deposit | ReadAccount]
+    ) -> SendRequest:
         return [a for a in self.sent if isinstance(a.request.request, kind)][-1]
 
     def items(self, kind: str) -> list[Any]:
@@ -247,7 +249,9 @@ def fill(of: Order | None, trade_id: str = "t1") -> VenueFilled:
     )
 
 
-def found(of: Order, *, status: str | None = None, fills: tuple[VenueFilled, ...] = ()) -> VenueFound:
+def found(
+    of: Order, *, status: str | None = None, fills: tuple[VenueFilled, ...] = ()
+) -> VenueFound:
     return VenueFound(
         client_order_id=of.client_order_id,
         symbol=of.symbol,

@@ -1,12 +1,8 @@
 """Logs made directly from the schemas: small trading days with everything that projections fold."""
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Producer
-
-from runtime.logs import confluent_logger
 from schemas import control, market, sources, trade, venue
 from schemas.codec import encode
 from schemas.envelope import Envelope
@@ -28,20 +24,11 @@ from schemas.topics import (
     Topic,
     partition_of,
 )
+from tests.projections.publishing import Written
 
 PARTITIONS = 2
 START = micros("2021-05-19T11:00:00.000000Z")
 SYMBOL = "BTCUSDT"
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One message as it goes to the broker."""
-
-    topic: str
-    partition: int
-    key: bytes
-    value: bytes
 
 
 class Log:
@@ -406,28 +393,3 @@ def day(trades: int = 3, accounts: tuple[str, ...] = ("main", "hot")) -> Log:
         log.refuse_command(account)
         log.emergency(account)
     return log
-
-
-def publish(kafka: str, messages: list[Written]) -> None:
-    """Append messages to their partitions in order, and wait until all are acknowledged."""
-    producer = Producer(
-        {"bootstrap.servers": kafka, "enable.idempotence": True, "linger.ms": 5},
-        logger=confluent_logger(),
-    )
-    failed: list[str] = []
-    for m in messages:
-        while True:
-            try:
-                producer.produce(
-                    m.topic,
-                    m.value,
-                    m.key,
-                    m.partition,
-                    on_delivery=lambda error, _: failed.append(str(error)) if error else None,
-                )
-                break
-            except BufferError:
-                producer.poll(0.1)
-        producer.poll(0)
-    assert producer.flush(30) == 0
-    assert not failed

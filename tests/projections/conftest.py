@@ -64,7 +64,7 @@ def database(postgres: EmbeddedPostgres) -> str:
     """URI of a new database without any generation."""
     name = f"projections_{next(_numbers)}"
     with psycopg.connect(postgres.uri, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+        connection.execute(f'CREATE DATABASE "{name}"')
     return postgres.uri.replace("/postgres?", f"/{name}?")
 
 

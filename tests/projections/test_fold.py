@@ -14,13 +14,15 @@ from projections.log import Cursor, Partition, absorb
 from projections.tables import FOLDED, KEYS, metadata
 from schemas.codec import decode
 from schemas.topics import TOPICS
-from tests.projections.builders import Log, Written, day
+from tests.projections.builders import Log, day
+from tests.projections.publishing import Written
 
 MESSAGES = day(2).messages
 
 
 def folded(messages: list[Written]) -> tuple[Fold, dict[Partition, Cursor]]:
-    fold, cursors = Fold(), {}
+    fold = Fold()
+    cursors: dict[Partition, Cursor] = {}
     for m in messages:
         cursor = cursors.setdefault((m.topic, m.partition), Cursor(m.topic, m.partition))
         absorb(fold, cursor, cursor.next_offset, m.value)

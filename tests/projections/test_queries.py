@@ -4,8 +4,9 @@ import json
 
 from projections import queries
 from projections.database import engine
-from tests.projections.builders import Log, day, publish
+from tests.projections.builders import Log, day
 from tests.projections.conftest import project_all
+from tests.projections.publishing import publish
 
 
 def test_everything_a_person_asks_for_is_answered_from_the_log(broker: str, migrated: str) -> None:

@@ -12,8 +12,9 @@ from projections.database import ProjectionError, connect, engine
 from projections.digest import equals_replay
 from projections.projector import Projector
 from projections.rebuild import rebuild, rollback
-from tests.projections.builders import Log, day, publish
+from tests.projections.builders import Log, day
 from tests.projections.conftest import project_all, wait_for
+from tests.projections.publishing import publish
 from tests.projections.test_projector import running
 
 
@@ -36,14 +37,13 @@ def test_a_rebuild_under_load_is_equal_and_readers_never_see_a_gap(
 
     def watch() -> None:
         with contextlib.closing(connect(migrated, autocommit=True)) as connection:
-            while not done.is_set():
+            while not done.wait(0.002):
                 row = connection.execute("SELECT count(*) FROM live.events").fetchone()
                 assert row is not None
                 seen.append(row[0])
 
     def feed() -> None:
-        for start in range(half, len(messages), 20):
-            publish(broker, messages[start : start + 20])
+        publish(broker, messages[half:], chunk=10, pause_s=0.05)
 
     threads = [threading.Thread(target=watch), threading.Thread(target=feed)]
     steps: list[tuple[int, int]] = []

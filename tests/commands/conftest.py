@@ -1,0 +1,124 @@
+"""A broker of its own that holds three hours of the crash, as a system without workers."""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from typer.testing import CliRunner, Result
+
+from commands import topics_apply
+from commands.app import create
+from domain.processors import build
+from domain.source import Source
+from replay.log import LogRecord
+from replay.tail import Tail
+from runtime.kafka import EmbeddedKafka
+from schemas.codec import encode
+from schemas.envelope import Envelope
+from schemas.sources import FencedData, SourceFenced
+from schemas.topics import partition_of
+from tests.crash_hours import crash_log
+
+
+@pytest.fixture(scope="session")
+def crash_kafka() -> Iterator[str]:
+    """Bootstrap of a broker with the real topics, filled with the crash."""
+    folder = Path(tempfile.mkdtemp(prefix="qt-"))
+    broker = EmbeddedKafka(folder / "kafka")
+    broker.start()
+    topics_apply.apply(broker.bootstrap)
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "enable.idempotence": True})
+    for stored in crash_log():
+        topic, _, number = stored.key.rpartition("/")
+        producer.produce(topic, encode(stored.event), stored.event.partitionkey, int(number))
+        producer.poll(0)
+    producer.flush(30)
+    yield broker.bootstrap
+    broker.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Quantum:
+    """Runs commands in this process."""
+
+    def __init__(self) -> None:
+        self.app = create()
+
+    def __call__(self, *arguments: str) -> Result:
+        return CliRunner().invoke(self.app, list(arguments))
+
+
+@pytest.fixture
+def quantum(crash_kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quantum:
+    """The command line pointed at the crash."""
+    monkeypatch.setenv("QUANTUM_KAFKA", crash_kafka)
+    monkeypatch.setenv("QUANTUM_DATA", str(tmp_path))
+    monkeypatch.delenv("QUANTUM_POSTGRES", raising=False)
+    return Quantum()
+
+
+@pytest.fixture
+def idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quantum:
+    """The command line of a checkout in which nothing runs."""
+    monkeypatch.delenv("QUANTUM_KAFKA", raising=False)
+    monkeypatch.delenv("QUANTUM_POSTGRES", raising=False)
+    monkeypatch.setenv("QUANTUM_DATA", str(tmp_path))
+    return Quantum()
+
+
+class Answering(threading.Thread):
+    """Processors on the broker in one thread: what `--wait` waits for. The crash is their past."""
+
+    def __init__(self, bootstrap: str, sources: list[Source]) -> None:
+        super().__init__(daemon=True)
+        self.ending = threading.Event()
+        self.bootstrap = bootstrap
+        self.sources = sources
+        self.producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+        for source in sources:
+            for stored in crash_log():
+                if stored.key in source.positions:
+                    source.fold(stored.key, stored.offset, stored.event)
+                if stored.event.source == source.name and stored.event.sequence:
+                    source.fold_own(stored.event)
+            source.epoch = 2
+            about = FencedData(build="test", configuration="test", topic_ids={})
+            self._publish(source, SourceFenced.opening(source.name, 2, about))
+        self.producer.flush(10)
+
+    def _publish(self, source: Source, record: Envelope) -> None:
+        topic, _, number = source.output.rpartition("/")
+        self.producer.produce(topic, encode(record), record.partitionkey, int(number))
+        self.producer.poll(0)
+
+    def run(self) -> None:
+        places = {key: at for source in self.sources for key, at in source.positions.items()}
+        with Tail(self.bootstrap, places) as tail:
+            while not self.ending.is_set():
+                for record in tail.poll(0.02):
+                    self._take(f"{record.topic}/{record.partition}", record)
+
+    def _take(self, key: str, record: LogRecord) -> None:
+        for source in self.sources:
+            if source.positions.get(key, record.offset + 1) <= record.offset and source.fold(
+                key, record.offset, record.event
+            ):
+                assert record.event is not None
+                for answer in source.decide(key, record.event):
+                    self._publish(source, answer)
+
+
+@pytest.fixture(scope="session")
+def answering(crash_kafka: str) -> Iterator[None]:
+    """The control processor, and risk for the accounts main and doctor."""
+    numbers = sorted({partition_of(account, 8) for account in ("main", "doctor")})
+    risk = [Source(build("risk", number, 8), number, 8) for number in numbers]
+    thread = Answering(crash_kafka, [Source(build("control", 0, 8), 0, 8), *risk])
+    thread.start()
+    yield
+    thread.ending.set()
+    thread.join(10)

@@ -1,0 +1,108 @@
+"""Goal: a script can rely on exit codes, one-line errors and help that starts with examples."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from commands.app import MODULES
+
+ROOT = Path(__file__).parents[2]
+NEED_A_SYSTEM = [
+    ("status",),
+    ("positions",),
+    ("events",),
+    ("why", "x"),
+    ("topics", "diff"),
+    ("policy", "show"),
+    ("policy", "set", "cooldown_s=1", "--operator", "ann", "--reason", "x"),
+    ("emergency", "status"),
+    ("emergency", "stop", "--operator", "ann", "--reason", "x"),
+    ("dlq", "list"),
+    ("rebuild",),
+    ("doctor",),
+    ("send", "emergency.stop", "operator=ann", "reason=x"),
+]
+
+
+@pytest.mark.parametrize("arguments", NEED_A_SYSTEM, ids=" ".join)
+def test_without_a_system_every_command_ends_with_3_and_says_what_to_do(idle, arguments):
+    done = idle(*arguments)
+    assert done.exit_code == 3
+    assert "./quantum up" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_broker_that_does_not_answer_is_exit_code_3(idle, monkeypatch):
+    monkeypatch.setenv("QUANTUM_KAFKA", "127.0.0.1:9")
+    done = idle("status")
+    assert done.exit_code == 3
+    assert "127.0.0.1:9 does not answer" in done.stderr.replace("\n", " ")
+
+
+def test_a_setting_that_cannot_be_used_is_misuse(idle, monkeypatch):
+    monkeypatch.setenv("QUANTUM_KAFKA", "nowhere")
+    done = idle("status")
+    assert done.exit_code == 2
+    assert "QUANTUM_KAFKA=nowhere" in done.stderr
+
+
+def test_an_unexpected_error_is_one_line_and_a_log(idle, tmp_path, monkeypatch):
+    def broken() -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("commands.system.find", broken)
+    done = idle("status")
+    assert done.exit_code == 1
+    assert "ZeroDivisionError: division by zero" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.output
+    assert "ZeroDivisionError" in (tmp_path / "logs" / "quantum.log").read_text()
+
+
+@pytest.mark.parametrize("command", [c for c in MODULES if c not in ("demo", "bench")])
+def test_help_starts_with_examples(idle, command):
+    done = idle(command, "--help")
+    assert done.exit_code == 0
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    assert lines[0].startswith("Usage:")
+    shown = next(line for line in lines[1:] if line not in {"Examples:", "Example:"})
+    assert shown.startswith("./quantum"), shown
+
+
+def test_the_help_names_the_tests_and_the_exit_codes(idle):
+    done = idle("--help")
+    assert "./quantum test" in done.stdout
+    assert "3 not running" in " ".join(done.stdout.split())
+
+
+def test_as_a_process_data_goes_to_stdout_and_words_to_stderr(crash_kafka, tmp_path):
+    environment = os.environ | {"QUANTUM_KAFKA": crash_kafka, "QUANTUM_DATA": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "commands", "topics", "--json"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    rows = {row["topic"]: row for row in json.loads(done.stdout)}
+    assert rows["trade.order"]["partitions"] == 8
+    assert rows["market"]["records"] > 1000
+
+
+def test_a_reader_that_goes_away_is_no_error(crash_kafka, tmp_path):
+    environment = os.environ | {"QUANTUM_KAFKA": crash_kafka, "QUANTUM_DATA": str(tmp_path)}
+    command = f"{sys.executable} -m commands events --json | head -1"
+    done = subprocess.run(
+        command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["type"]
+    assert "Traceback" not in done.stderr
+    assert "error" not in done.stderr.lower()

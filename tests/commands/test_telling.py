@@ -1,0 +1,79 @@
+"""Goal: what people tell the system is answered, or refused with a reason.
+
+Method: the real command line on a real broker; the real deciders of control and risk answer.
+"""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("answering")
+WHO = ("--operator", "ann", "--reason", "test")
+
+
+def test_a_signal_is_answered_by_its_verdict(quantum):
+    done = quantum(
+        "send", "signal", "symbol=BTCUSDT", "side=BUY", "confidence=0.42", "--wait", "--json"
+    )
+    data = json.loads(done.stdout)
+    assert data["type"] == "trade.signal.judged.v1"
+    assert data["refused"].startswith("LOW_CONFIDENCE: Confidence 0.42")
+    assert done.exit_code == 4
+
+
+def test_a_record_that_is_wrong_is_not_sent_and_the_field_is_named(quantum):
+    for fields, word in (
+        (("symbol=BTCUSDT", "side=BUY"), "confidence"),
+        (("symbol=BTCUSDT", "side=UP", "confidence=0.5"), "side"),
+        (("symbol=BTCUSDT", "colour=red"), "no field colour"),
+        (("symbol",), "key=value"),
+    ):
+        done = quantum("send", "signal", *fields)
+        assert done.exit_code == 2
+        assert word in done.stderr.replace("\n", " ")
+    assert quantum("send", "nonsense").exit_code == 2
+
+
+def test_policy_set_shows_what_it_changed_and_a_stale_version_is_refused(quantum):
+    before = json.loads(quantum("policy", "show", "--json").stdout)["probe"]["version"]
+    arguments = ("policy", "set", "--account", "probe", *WHO)
+    done = quantum(*arguments, "cooldown_s=77", "max_size_pct=12", "--json")
+    assert done.exit_code == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert data["version"] == before + 1
+    assert data["after"]["cooldown_s"] == 77
+    stale = quantum(*arguments, "cooldown_s=78", "--expect", str(before))
+    assert stale.exit_code == 4
+    assert "STALE_VERSION" in stale.stderr
+    after = json.loads(quantum("policy", "show", "--json").stdout)["probe"]
+    assert after["policy"]["cooldown_s"] == 77
+    assert after["origins"]["cooldown_s"] == before + 1
+
+
+def test_policy_set_refuses_values_out_of_range_and_unknown_fields(quantum):
+    arguments = ("policy", "set", "--account", "probe", *WHO)
+    assert quantum(*arguments, "no_such_limit=1").exit_code == 2
+    done = quantum(*arguments, "max_leverage=500")
+    assert done.exit_code == 4
+    assert "max_leverage" in done.stderr
+
+
+def test_an_emergency_is_activated_shown_and_not_reset_before_it_is_flat(quantum):
+    done = quantum("emergency", "stop", "--account", "hot", *WHO, "--json")
+    assert done.exit_code == 0, done.stderr
+    emergency = json.loads(done.stdout)["emergency_id"]
+    data = json.loads(quantum("emergency", "status", "--json").stdout)
+    assert data["accounts"]["hot"] == {"trading_state": "HALTED", "emergency": True}
+    assert [(e["id"], e["flat_at"]) for e in data["emergencies"]] == [(emergency, None)]
+    reset = quantum("emergency", "reset", "--account", "hot", *WHO)
+    assert reset.exit_code == 4
+    assert "NOT_FLAT" in reset.stderr
+
+
+def test_the_loop_check_opens_its_account_and_follows_a_probe_to_its_verdict(quantum):
+    for _ in range(2):
+        data = json.loads(quantum("doctor", "--loop", "--json").stdout)
+        checks = {check["name"]: check for check in data["checks"]}
+        assert checks["loop: account"]["outcome"] == "ok", checks["loop: account"]
+        assert checks["loop: probe"]["outcome"] == "ok", checks["loop: probe"]
+        assert "signal to verdict in" in checks["loop: probe"]["detail"]

@@ -1,0 +1,112 @@
+"""Goal: the figures of a run are right, whatever the order in which topics are read.
+
+Method: three hours of the crash from the engine; each figure is computed again here from the
+records by a few lines that share nothing with the summary.
+"""
+
+from collections import Counter
+from decimal import Decimal
+
+from replay.account_summary import Nav
+from replay.summary import Summary
+from replay.summary_json import summary_json
+from schemas.trade import EquityItem, Filled, Order, TradeClosedItem, Verdict
+from tests.crash_hours import crash_events
+
+
+def _items(account, kind):
+    return [
+        item
+        for event in crash_events()
+        if event.partitionkey == account
+        for item in getattr(event.data, "items", ())
+        if isinstance(item, kind)
+    ]
+
+
+def test_verdicts_orders_and_fills_are_counted_by_account():
+    summary = Summary.of(crash_events())
+    assert set(summary.accounts) == {"main", "hot", "probe"}
+    for name, account in summary.accounts.items():
+        verdicts = _items(name, Verdict)
+        rejected = Counter(str(v.reason) for v in verdicts if v.verdict == "rejected")
+        assert account.approved == sum(v.verdict == "approved" for v in verdicts) > 0
+        assert account.rejected == rejected
+        assert len(account.orders) == len(_items(name, Order)) > 0
+        trades = [e for e in crash_events() if e.type == "trade.execution.reported.v1"]
+        fills = [i for e in trades for i in e.data.items if isinstance(i, Filled)]
+        assert sum(a.fills for a in summary.accounts.values()) == len(fills) > 0
+
+
+def test_equity_is_transfers_plus_realised_minus_fees_plus_funding_plus_unrealised():
+    summary = Summary.of(crash_events())
+    for name, account in summary.accounts.items():
+        last = _items(name, EquityItem)[-1]
+        cash = Decimal(last.transfers) + Decimal(last.realised)
+        cash += Decimal(last.funding) - Decimal(last.fees)
+        marked = sum(
+            Decimal(item.quantity) * summary.marks[symbol] - Decimal(item.cost)
+            for symbol, item in account.positions.items()
+        )
+        assert account.equity(summary.marks) == cash + marked
+
+
+def test_closed_trades_know_what_closed_them():
+    summary = Summary.of(crash_events())
+    exits = Counter()
+    for name, account in summary.accounts.items():
+        assert len(account.trades) == len(_items(name, TradeClosedItem))
+        exits.update(account.exits())
+    assert exits["stop"]
+    assert exits["target"]
+    assert exits["exit_time"]
+    assert "unknown" not in exits
+    main = summary.accounts["main"]
+    assert main.net == sum(Decimal(t.net) for t in main.trades)
+
+
+def test_topics_may_be_read_one_after_the_other_in_any_order():
+    expected = summary_json(Summary.of(crash_events()))
+    by_type: dict[str, list] = {}
+    for event in crash_events():
+        by_type.setdefault(event.type, []).append(event)
+    shuffled = Summary.of(e for kind in sorted(by_type, reverse=True) for e in by_type[kind])
+    assert summary_json(shuffled) == expected
+
+
+def test_a_signal_sent_twice_under_one_id_is_counted_once():
+    summary = Summary.of(crash_events())
+    assert summary.duplicates == 1
+    probes = [e for e in crash_events() if e.source == "/probe" and "signal" in e.type]
+    assert len({e.id for e in probes}) == len(probes) - 1
+
+
+def test_a_deposit_heals_no_drawdown_and_a_withdrawal_makes_none():
+    nav = Nav()
+    nav.observe(Decimal(1000), Decimal(1000))
+    nav.observe(Decimal(900), Decimal(1000))
+    assert nav.drawdown_pct == 10
+    nav.observe(Decimal(1900), Decimal(2000))
+    assert nav.drawdown_pct == 10
+    nav.observe(Decimal(950), Decimal(1050))
+    assert round(nav.drawdown_pct, 12) == 10
+    nav.observe(Decimal(1900), Decimal(1050))
+    assert nav.drawdown_pct == 0
+    assert round(nav.drawdown_max_pct, 12) == 10
+
+
+def test_buy_and_hold_is_the_mean_change_less_one_fee():
+    summary = Summary.of(crash_events())
+    changes = [100 * (p.last / p.first - 1) for p in summary.prices.values()]
+    fees = [Decimal(i.taker_fee_pct) for s, i in summary.instruments.items() if s in summary.prices]
+    assert summary.buy_and_hold_pct() == (sum(changes) - sum(fees)) / len(changes)
+
+
+def test_open_positions_show_their_resting_stop_and_target():
+    summary = Summary.of(crash_events())
+    positions = [p for a in summary.accounts.values() for p in a.open_positions(summary.marks)]
+    for position in positions:
+        assert position.stop is not None
+        assert position.target is not None
+        sign = 1 if position.side == "LONG" else -1
+        assert sign * (position.target - position.stop) > 0

@@ -1,0 +1,124 @@
+"""The scenario without a crash, and with a crash at one micro-step, from a copy of the world."""
+
+import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from schemas.trade import SignalPublished
+from tests.streams import crash_checks as checks
+from tests.streams.crash_scenario import HOT, Fed, Script, scenario
+from tests.streams.crash_world import ALL_PURE, World
+
+
+@dataclass(slots=True)
+class Reference:
+    """The run nothing happened to: what it wrote, and the world as it was before each event."""
+
+    events: list[Fed]
+    starts: list[int] = field(default_factory=list)
+    frozen: list[bytes] = field(default_factory=list)
+    last_step: int = 0
+    names: dict[int, str] = field(default_factory=dict)
+    """Which worker makes which micro-step."""
+    written: dict[str, list[bytes]] = field(default_factory=dict)
+    outcome: tuple[Any, ...] = ()
+    decisions: int = 0
+
+    def event_at(self, step: int) -> int:
+        """Which outside event is being answered at a micro-step."""
+        return bisect.bisect_left(self.starts, step) - 1
+
+    def steps_of_entry(self, name: str) -> list[int]:
+        """Micro-steps of a worker while the second signal (hot, an entry) is answered."""
+        signals = [n for n, (_, e) in enumerate(self.events) if isinstance(e, SignalPublished)]
+        return [step for step in self.steps(name) if self.event_at(step) == signals[1]]
+
+    def steps(self, name: str) -> list[int]:
+        """Micro-steps of a worker from the first outside event on."""
+        first = self.starts[0]
+        return [step for step, who in self.names.items() if who == name and step > first]
+
+
+@cache
+def reference() -> Reference:
+    """Made once a process; it takes a tenth of a second."""
+    ref = Reference(list(scenario()))
+    world = World()
+    for topic, event in ref.events:
+        ref.starts.append(world.tick)
+        ref.frozen.append(world.frozen())
+        world.feed(topic, event)
+    ref.last_step, ref.names = world.tick, dict(world.names_at)
+    found = checks.valid(world)
+    checks.check(world, found)
+    ref.decisions = checks.verify(world, found)
+    ref.written, ref.outcome = checks.written(world, found), checks.outcome(found)
+    return ref
+
+
+def crash(step: int, kind: str) -> None:
+    """Run the scenario with a crash of that kind at that micro-step; AssertionError, naming both,
+    where anything valid changed."""
+    ref = reference()
+    at = ref.event_at(step)
+    world = World.thawed(ref.frozen[at])
+    world.plan = {step: kind}
+    try:
+        for topic, event in ref.events[at:]:
+            world.feed(topic, event)
+        assert world.struck, "no process makes this step"
+        _compare(ref, world)
+    except Exception as error:
+        who = world.struck[0][0] if world.struck else "nobody"
+        where = f"{kind} at micro-step {step} of {who} ({ref.events[at][1].type}): "
+        raise AssertionError(where + (str(error) or repr(error))) from error
+
+
+def crash_and_stop(step: int, *, late_ms: int) -> None:
+    """The process that makes this step dies, an emergency stop of hot comes at once, and what the
+    process had in flight lands `late_ms` of wall time later. AssertionError where a promise breaks."""
+    ref = reference()
+    at = ref.event_at(step)
+    world = World.thawed(ref.frozen[at])
+    world.plan, world.late_us = {step: "late"}, late_ms * 1000
+    world.meanwhile = Script().stop(HOT)
+    try:
+        world.feed(*ref.events[at])
+        found = checks.valid(world)
+        checks.check(world, found)
+        checks.verify(world, found)
+        steps = [i for f in found if f.key == "trade.order/0" for i in _items(f) if i.kind == "flat"]
+        assert len(steps) == 1, f"{len(steps)} times flat"
+    except Exception as error:
+        raise AssertionError(f"late at micro-step {step}: {error!r}") from error
+
+
+def _items(found: checks.Found) -> Sequence[Any]:
+    items: Sequence[Any] = getattr(found.event.data, "items", ())
+    return items
+
+
+def _compare(ref: Reference, world: World) -> None:
+    found = checks.valid(world)
+    checks.check(world, found)
+    name = world.struck[0][0]
+    if name != "gateway":
+        wrote = checks.written(world, found)
+        assert wrote.keys() == ref.written.keys(), f"sources {wrote.keys() ^ ref.written.keys()}"
+        for source, records in ref.written.items():
+            for number, pair in enumerate(zip(records, wrote[source], strict=False)):
+                assert pair[0] == pair[1], f"{source} wrote record {number} otherwise: {pair}"
+            assert len(records) == len(wrote[source]), (
+                f"{source} wrote {len(wrote[source])} records, {len(records)} without the kill"
+            )
+    got = checks.outcome(found)
+    assert got == ref.outcome, f"fills or equity differ: {got}, without the kill {ref.outcome}"
+    checks.verify(world, found, {name} if name in ALL_PURE else ("venue",))
+
+
+def turns(name: str, kind: str, kinds: tuple[str, ...], *, every: bool) -> Iterator[int]:
+    """Micro-steps of a worker that are struck by this kind: all, or each kind in its turn."""
+    steps = reference().steps(name)
+    yield from steps if every else steps[kinds.index(kind) :: len(kinds)]

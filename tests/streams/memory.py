@@ -1,0 +1,91 @@
+"""A log in memory with what makes a real one hard: each process has appends in flight of its own.
+
+What a process appended is in the log only when it is delivered; a kill loses what was in flight, and
+a prefix of it may land later. Every micro-step (an append, a delivery, a read) is announced first.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from streams.log import Delivered, Incoming
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """An append that is not delivered. `began`: the micro-step at which it was made."""
+
+    key: str
+    raw: bytes
+    message_key: str
+    delivered: Delivered
+    began: int = 0
+
+
+@dataclass(slots=True)
+class Broker:
+    """Partitions by key ``topic/number``. Several appends share one millisecond, as they do."""
+
+    partitions: dict[str, list[Incoming]] = field(default_factory=dict)
+    appends: list[Incoming] = field(default_factory=list)
+    """All records in append order."""
+    began: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    """(key, offset) -> micro-steps at which the record was appended and delivered."""
+    dead: list[tuple[str, Incoming, str]] = field(default_factory=list)
+    per_ms: int = 4
+
+    def place(self, append: InFlight, step: int = 0) -> int:
+        partition = self.partitions.setdefault(append.key, [])
+        at_ms = 1_700_000_000_000 + len(self.appends) // self.per_ms
+        offset = len(partition)
+        record = Incoming(append.key, offset, at_ms, append.message_key.encode(), append.raw)
+        partition.append(record)
+        self.appends.append(record)
+        self.began[append.key, offset] = (append.began, step)
+        return offset
+
+    def end(self, key: str) -> int:
+        return len(self.partitions.get(key, ()))
+
+
+class MemoryLog:
+    """The log as one process sees it. `step` is called before each micro-step; it may raise."""
+
+    def __init__(self, broker: Broker, step: Callable[[], int] = int) -> None:
+        self.broker = broker
+        self.step = step
+        self.flight: deque[InFlight] = deque()
+
+    def end(self, key: str, *, timeout_s: float = 10.0) -> int:
+        self.step()
+        return self.broker.end(key)
+
+    def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
+        """One record of each partition in turn, so that readers cannot rely on more."""
+        at = {key: start for key, (start, end) in ranges.items() if start < end}
+        while at:
+            for key in list(at):
+                self.step()
+                yield self.broker.partitions[key][at[key]]
+                at[key] += 1
+                if at[key] >= ranges[key][1]:
+                    del at[key]
+
+    def append(self, key: str, raw: bytes, message_key: str, delivered: Delivered) -> None:
+        self.flight.append(InFlight(key, raw, message_key, delivered, self.step()))
+
+    def deliver(self) -> bool:
+        """Deliver the oldest append in flight; False if there is none."""
+        if not self.flight:
+            return False
+        step = self.step()
+        append = self.flight.popleft()
+        append.delivered(self.broker.place(append, step))
+        return True
+
+    def flush(self) -> None:
+        while self.deliver():
+            pass
+
+    def dead_letter(self, processor: str, record: Incoming, reason: str) -> None:
+        self.broker.dead.append((processor, record, reason))

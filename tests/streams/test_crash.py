@@ -1,0 +1,63 @@
+"""The shell is killed at every micro-step, and nothing valid changes (DESIGN, Tests)."""
+
+from typing import Any
+
+import pytest
+
+from schemas.venue import VenueReported
+from tests.streams.crash_checks import Found, valid
+from tests.streams.crash_runs import crash, crash_and_stop, reference, turns
+from tests.streams.crash_scenario import ALPHA, HOT, MAIN
+from tests.streams.crash_world import KINDS, NAMES, World
+
+REPORTS = "venue.report/0"
+
+
+def of_type(name: str, found: list[Found]) -> list[Any]:
+    """Items of all records of a type."""
+    records: list[Any] = [f.event for f in found if f.event.type == name]
+    return [item for record in records for item in record.data.items]
+
+
+def test_the_scenario_shows_what_crash_tests_are_about() -> None:
+    ref = reference()
+    world = World.thawed(ref.frozen[-1])
+    world.feed(*ref.events[-1])
+    found = valid(world)
+    types = {f.event.type for f in found}
+    assert {"emergency.activated.v1", "emergency.reset.v1", "command.rejected.v1"} <= types
+    orders = of_type("trade.order.decided.v1", found)
+    purposes = {item.purpose for item in orders if item.kind == "order"}
+    assert {"entry", "stop", "target", "exit_signal", "emergency_close"} <= purposes
+    assert any(item.kind == "flat" for item in orders)
+    reasons = {str(item.reason) for item in of_type("trade.signal.judged.v1", found)}
+    assert {"None", "LOW_CONFIDENCE", "HALTED"} <= reasons
+    lost = [f.event.data for f in found if isinstance(f.event, VenueReported)]
+    lost = [data for data in lost if not data.delivered]
+    assert any(data.items for data in lost), "an answer is lost"
+    assert not all(data.items for data in lost), "a request is lost"
+    several = [
+        {f.event.partitionkey for f in found if f.event.causationid == c and f.key == REPORTS}
+        for c in {f.event.causationid for f in found}
+    ]
+    assert {ALPHA, HOT} in several, "one price is answered for two accounts of a source"
+    assert MAIN in {f.event.partitionkey for f in found if f.key == "trade.position.update/1"}
+    assert ref.decisions > 100
+    assert ref.last_step > 1_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_crash_at_any_micro_step_changes_nothing_valid(name: str, kind: str, full: bool) -> None:
+    steps = list(turns(name, kind, KINDS, every=full))
+    assert steps
+    for step in steps:
+        crash(step, kind)
+
+
+def test_an_emergency_stop_during_a_crash_of_the_gateway_keeps_every_promise() -> None:
+    """Its requests on the wire land while the new process waits; every micro-step of an entry."""
+    steps = reference().steps_of_entry("gateway")
+    assert len(steps) > 10
+    for step in steps:
+        crash_and_stop(step, late_ms=600)
