@@ -62,7 +62,7 @@ def demo(
         system.start(plan)
         started_s = time.monotonic() - began
         say(f"started after {started_s:.1f} s; run {system.run.name}, Kafka {system.kafka}")
-        fed = _watch(system, plain=as_json or not sys.stderr.isatty())
+        fed = _watch(system, (canonical(first), canonical(last)), plain=as_json or not sys.stderr.isatty())
         say("comparing Postgres with a replay of all topics")
         equal, differences = equals_replay(system.kafka, system.postgres, timeout_s=60)
         summary, latencies = read_run(system.kafka)
@@ -133,9 +133,13 @@ def _settings() -> None:
     stderr.print(settings_table(demo_policies(), only_changed=True))
 
 
-def _watch(system: LiveSystem, *, plain: bool) -> dict[str, Any]:
+def canonical(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def _watch(system: LiveSystem, span: tuple[str, str], *, plain: bool) -> dict[str, Any]:
     """Show the run until the feed has published everything; what the feed says at its end."""
-    with LiveView(system.kafka, plain=plain, run=system.run.name):
+    with LiveView(system.kafka, plain=plain, span=span, run=system.run.name):
         while True:
             system.check()
             if system.interrupted:

@@ -28,7 +28,7 @@ class LiveView:
     """Watches a running system. Use as a context, or call :meth:`start` and :meth:`stop`.
 
     plain: lines instead of a full screen; None: where stderr is no terminal. span: event times
-    (canonical) of the feed's beginning and end, for a bar. title: shown first.
+    (canonical) of the feed's beginning and end, for a bar. run: its name, shown first.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class LiveView:
         *,
         plain: bool | None = None,
         span: tuple[str, str] | None = None,
-        title: str = "",
+        run: str = "",
         console: Console | None = None,
     ) -> None:
         self.bootstrap = bootstrap
         self.console = console or Console(stderr=True, highlight=False)
         self.plain = (not self.console.is_terminal) if plain is None else plain
         self.span = span
-        self.title = title
+        self.title = f"run {run}" if run else ""
         self.state = ViewState()
         self.error: str | None = None
         self._lock = threading.Lock()

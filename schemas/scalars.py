@@ -32,7 +32,7 @@ def _digits(value: str) -> str:
 
 
 def _real_day(value: str) -> str:
-    if value[8:10] > "28":
+    if value[8:10] > "28" or value.startswith("0000"):
         try:
             datetime(int(value[0:4]), int(value[5:7]), int(value[8:10]), tzinfo=UTC)
         except ValueError:
@@ -88,7 +88,7 @@ def micros(time: str) -> int:
 def time_text(us: int) -> str:
     """Canonical time of microseconds since 1970 (UTC)."""
     moment = EPOCH + timedelta(microseconds=us)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond:06d}Z"
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def latest(times: Iterable[str]) -> str:

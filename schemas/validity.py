@@ -37,7 +37,12 @@ class Validity:
             if epoch > current:
                 self.sources[source] = (epoch, last)
             return False
-        if epoch != current or sequence is None or sequence <= last:
+        if epoch > current:
+            raise SequenceGap(
+                f"{source} writes in epoch {epoch} without its fence (epoch {current} is known): "
+                "records are missing; stop reading this partition and restore it"
+            )
+        if epoch < current or sequence is None or sequence <= last:
             return False
         if sequence != last + 1:
             raise SequenceGap(
