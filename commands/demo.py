@@ -62,7 +62,9 @@ def demo(
         system.start(plan)
         started_s = time.monotonic() - began
         say(f"started after {started_s:.1f} s; run {system.run.name}, Kafka {system.kafka}")
-        fed = _watch(system, (canonical(first), canonical(last)), plain=as_json or not sys.stderr.isatty())
+        fed = _watch(
+            system, (canonical(first), canonical(last)), plain=as_json or not sys.stderr.isatty()
+        )
         say("comparing Postgres with a replay of all topics")
         equal, differences = equals_replay(system.kafka, system.postgres, timeout_s=60)
         summary, latencies = read_run(system.kafka)
@@ -103,7 +105,7 @@ def span(start: str | None, end: str | None) -> tuple[datetime, datetime]:
 
 def _moment(option: str, value: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(value)
     except ValueError:
         raise CommandError(
             f"{option} {value}: write 2021-05-19 or 2021-05-19T11:00", ExitCode.MISUSE
@@ -169,9 +171,9 @@ def read_run(kafka: str) -> tuple[Summary, list[int]]:
                 if verdict.request_id in signals:
                     verdicts[verdict.id] = signals[verdict.request_id]
         elif isinstance(event, OrderDecided):
-            for order in event.data.items:
-                if isinstance(order, Order) and order.request_id in verdicts:
-                    latencies.append(record.timestamp_ms - verdicts[order.request_id])
+            at = record.timestamp_ms
+            orders = [item for item in event.data.items if isinstance(item, Order)]
+            latencies += [at - verdicts[o.request_id] for o in orders if o.request_id in verdicts]
     return summary, latencies
 
 
@@ -190,9 +192,9 @@ def _closing(figures: dict[str, Any], folder: Path) -> None:
     say("")
     fed, latency = figures["feed"], figures["signal_to_order_ms"]
     say(
-        f"{fed['records']:,} records fed in {fed['seconds']} s behind {fed['barriers']:,} barriers; "
+        f"{fed['records']:,} records fed in {fed['seconds']} s, {fed['barriers']:,} barriers; "
         f"signal to order p50 {latency['p50']} ms, p99 {latency['p99']} ms (broker's clock)"
     )
     same = "equal" if figures["projections_equal_replay"] else "DIFFER FROM"
     say(f"Postgres projections {same} a replay of all topics; {figures['seconds']} s in all")
-    say(f"look into it again: ./quantum up --run last; report: {os.path.relpath(folder)}/report.json")
+    say(f"look into it: ./quantum up --run last; report: {os.path.relpath(folder)}/report.json")

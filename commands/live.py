@@ -1,4 +1,4 @@
-"""Bringing a whole system up: services, topics, migrations, workers, feed, all under one supervisor."""
+"""Bringing a whole system up: services, topics, migrations, workers, feed; one supervisor."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from commands import topics_apply
 from commands.console import say
@@ -71,7 +71,7 @@ class LiveSystem:
             )
         return list(self._services)
 
-    def __enter__(self) -> "LiveSystem":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -171,7 +171,7 @@ def health(port_file: Path) -> dict[str, Any]:
     """What the process that wrote `port_file` answers on `/health`; empty if it does not."""
     try:
         port = int(port_file.read_text())
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=0.5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=0.5) as answer:
             body: dict[str, Any] = json.loads(answer.read())
     except (OSError, ValueError):
         return {}

@@ -14,8 +14,8 @@ from commands.report_notes import assumptions
 from replay.account_summary import AccountSummary
 from replay.summary import Summary
 from replay.summary_json import position_json, summary_json
+from schemas.positions import TradeClosedItem
 from schemas.scalars import dec
-from schemas.trade import TradeClosedItem
 
 __all__ = ["print_report", "report", "report_json", "settings_table"]
 

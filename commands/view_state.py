@@ -12,9 +12,9 @@ from replay.summary import Summary
 from schemas.codec import RecordError, decode, decode_request
 from schemas.envelope import Envelope
 from schemas.market import CandlesClosed
+from schemas.positions import PositionUpdated, TradeClosedItem
 from schemas.scalars import dec, micros
 from schemas.topics import CLOCK, PROGRESS, TOPICS, VENUE_REPORT, VENUE_REQUEST
-from schemas.trade import PositionUpdated, TradeClosedItem
 from schemas.validity import SequenceGap, Validity
 
 COUNTED = frozenset((CLOCK.name, VENUE_REQUEST.name, VENUE_REPORT.name))

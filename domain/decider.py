@@ -1,7 +1,7 @@
 """What a decider is: which topics it reads, how it folds them, what it decides.
 
 State is a product: one slice for each input topic-partition and one for the source's own records.
-`evolve` sees its slice alone; `decide` sees all, reads nothing else and returns at most one decision.
+`evolve` sees its slice alone; `decide` sees all, reads nothing else, returns at most one decision.
 Hence the state is a function of the vector of positions, in whatever order topics were folded.
 """
 
@@ -19,8 +19,8 @@ OWN = "own"
 class Read:
     """An input topic of a decider.
 
-    `request`: each record is answered by exactly one record; else it is a fact. `full`: all partitions
-    are read, whatever partition the source stands on (single-partition topics always are).
+    `request`: each record is answered by exactly one record; else it is a fact. `full`: all
+    partitions are read, whatever partition the source stands on (of single-partition topics always).
     """
 
     topic: Topic
@@ -66,7 +66,9 @@ class Decider(Protocol):
     def asks(self, slices: Slices, fact: Envelope) -> Iterable[str]:
         """Accounts to call `decide` for after folding a fact, in account order. Often none."""
 
-    def decide(self, slices: Slices, cause: Envelope, account: str, record_id: str) -> Decision | None:
+    def decide(
+        self, slices: Slices, cause: Envelope, account: str, record_id: str
+    ) -> Decision | None:
         """The answer to a cause. None only for facts. `record_id` is the id the record will have:
         ids of parts are `schemas.ids.part_id(record_id, ordinal)`."""
 

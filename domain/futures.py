@@ -128,9 +128,7 @@ def isolated_distance(*, side: Side, leverage: int, mmr: Decimal) -> Decimal:
 # ---------------------------------------------------------------- leverage as an output
 
 
-def leverage_for_stop(
-    *, side: Side, distance: Decimal, buffer_pct: Decimal, mmr: Decimal
-) -> int:
+def leverage_for_stop(*, side: Side, distance: Decimal, buffer_pct: Decimal, mmr: Decimal) -> int:
     """Highest leverage at which the stop lies within (1 - buffer) of the way to liquidation.
 
     L <= 1 / (d/(1-b) (1 -+ mmr) + mmr), - long, + short; `distance` d = stop distance / entry.
@@ -179,9 +177,7 @@ def assumed_price(
     return max(bid, mark, order_price)
 
 
-def opening_loss(
-    *, side: Side, quantity: Decimal, order_price: Decimal, mark: Decimal
-) -> Decimal:
+def opening_loss(*, side: Side, quantity: Decimal, order_price: Decimal, mark: Decimal) -> Decimal:
     """What the order loses against mark the moment it fills: q |min(0, s (m - order price))|."""
     return quantity * abs(min(ZERO, sign(side) * (mark - order_price)))
 

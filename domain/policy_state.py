@@ -1,4 +1,4 @@
-"""The policy as every decider sees it: one slice of `control`, limits as numbers with their origin."""
+"""The policy as every decider sees it: a slice of `control`, limits as numbers with origins."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal

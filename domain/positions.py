@@ -19,11 +19,8 @@ from domain.positions_state import SETTLEMENT, AccountBook, Fee, Results, Trade,
 from schemas.envelope import Envelope
 from schemas.ids import part_id
 from schemas.market import ClockTicked
-from schemas.scalars import dec, text
-from schemas.topics import CLOCK, CONTROL, EXECUTION_RES, MARKET, POSITION_UPDATE
-from schemas.trade import (
+from schemas.positions import (
     EquityItem,
-    ExecutionReported,
     OrderEndItem,
     PositionData,
     PositionItem,
@@ -31,6 +28,9 @@ from schemas.trade import (
     PositionUpdateItem,
     TradeClosedItem,
 )
+from schemas.scalars import dec, text
+from schemas.topics import CLOCK, CONTROL, EXECUTION_RES, MARKET, POSITION_UPDATE
+from schemas.trade import ExecutionReported
 
 NEW_ID = part_id("", 0)
 """Stands for an item's id until its place in the record is known."""

@@ -18,7 +18,7 @@ PROCESSORS: dict[str, tuple[str, str]] = {
 }
 REHEARSAL = FaultPlan(lost_answer_every=40, lost_request_every=60)
 """Faults of the simulated venue in every run: one answer in 40 and one request in 60 get lost, so
-that the paths that lose money are exercised all the time. They are a function of client order ids."""
+that the paths that lose money are exercised all the time. Client order ids decide which."""
 SINGLE = ("control",)
 """Processors that stand on one partition, 0, whatever the number of account partitions."""
 
@@ -28,7 +28,9 @@ def build(name: str, partition: int, partitions: int) -> Decider:
     module, noun = PROCESSORS[name]
     made = getattr(import_module(module), noun)
     decider: Decider = (
-        made(partition, partitions, faults=REHEARSAL) if name == "venue" else made(partition, partitions)
+        made(partition, partitions, faults=REHEARSAL)
+        if name == "venue"
+        else made(partition, partitions)
     )
     return decider
 

@@ -17,7 +17,10 @@ HIGH_VOL_PCT = 3
 EXTREME_VOL_PCT = 6
 LEAVE_AT = Decimal("0.8")
 """A regime is left at an hour's close below this share of its threshold."""
-_LEVELS: tuple[tuple[Regime, int], ...] = (("EXTREME_VOL", EXTREME_VOL_PCT), ("HIGH_VOL", HIGH_VOL_PCT))
+_LEVELS: tuple[tuple[Regime, int], ...] = (
+    ("EXTREME_VOL", EXTREME_VOL_PCT),
+    ("HIGH_VOL", HIGH_VOL_PCT),
+)
 
 
 def units(price: Decimal) -> int:
@@ -61,7 +64,9 @@ class HourlyRange:
         if self.close_before is None:
             return self.high - self.low
         return max(
-            self.high - self.low, abs(self.high - self.close_before), abs(self.low - self.close_before)
+            self.high - self.low,
+            abs(self.high - self.close_before),
+            abs(self.low - self.close_before),
         )
 
     def _close_hour(self) -> None:

@@ -130,9 +130,7 @@ class Case:
             if atr is None:
                 self.stop_fault = "no average true range yet: 14 closed hours are needed"
                 return
-            distance = stop_distance(
-                entry=entry, atr=atr, regime=self.regime, policy=self.policy
-            )
+            distance = stop_distance(entry=entry, atr=atr, regime=self.regime, policy=self.policy)
             self.stop = stop_price(side=self.side, entry=entry, distance=distance, tick=terms.tick)
         if own_target:
             self.target = Decimal(own_target)
@@ -156,9 +154,7 @@ class Case:
         equity: Decimal,
     ) -> None:
         number, book, here = self.policy.number, self.book, self.here
-        self.costs = unit_costs(
-            entry=entry, taker=terms.taker, slippage_pct=number("slippage_pct")
-        )
+        self.costs = unit_costs(entry=entry, taker=terms.taker, slippage_pct=number("slippage_pct"))
         unit_risk = self.costs + (entry if self.stop is None else abs(entry - self.stop))
         share = equity / HUNDRED
         caps: dict[str, Decimal] = {}

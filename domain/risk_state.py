@@ -10,24 +10,26 @@ from decimal import Decimal
 from typing import Literal
 
 from schemas.envelope import Envelope
+from schemas.positions import (
+    EquityItem,
+    OrderEndItem,
+    PositionItem,
+    PositionUpdated,
+    TradeClosedItem,
+)
 from schemas.scalars import micros, time_text
 from schemas.trade import (
     Accepted,
     Dropped,
     Ended,
-    EquityItem,
     ExecutionReported,
     Filled,
     IntentPublished,
     Order,
     OrderDecided,
-    OrderEndItem,
-    PositionItem,
-    PositionUpdated,
     Side,
     SignalJudged,
     SignalPublished,
-    TradeClosedItem,
     Unknown,
     Verdict,
 )

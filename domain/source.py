@@ -49,7 +49,11 @@ class Source:
         self._slice_of: dict[str, tuple[str, Any]] = {}
         for read in decider.reads:
             topic = read.topic
-            numbers = range(partition_count(topic, partitions)) if read.full or not topic.keyed else [partition]
+            numbers = (
+                range(partition_count(topic, partitions))
+                if read.full or not topic.keyed
+                else [partition]
+            )
             states = tuple(decider.begin(topic.name) for _ in numbers)
             for number, state in zip(numbers, states, strict=True):
                 key = f"{topic.name}/{number}"
@@ -70,7 +74,9 @@ class Source:
         Raises ValueError when the offset was folded before: positions never go back.
         """
         if offset < self.positions[key]:
-            raise ValueError(f"{self.name} folded {key} up to {self.positions[key]}, got {offset} again")
+            raise ValueError(
+                f"{self.name} folded {key} up to {self.positions[key]}, got {offset} again"
+            )
         self.positions[key] = offset + 1
         if event is None or not self.validity[key].admit(event) or event.type.startswith("source."):
             return False
@@ -185,10 +191,16 @@ class Source:
     def _halted(self, account: str, cause: Envelope, identity: str, error: Exception) -> Envelope:
         note = f"{type(error).__name__}: {error}"[:500]
         return self._about(
-            SourceHalted, identity, account, HaltedData(account=account, cause_id=cause.id, error=note), cause
+            SourceHalted,
+            identity,
+            account,
+            HaltedData(account=account, cause_id=cause.id, error=note),
+            cause,
         )
 
-    def _about(self, event: type[Envelope], identity: str, key: str, data: Any, cause: Envelope | None) -> Envelope:
+    def _about(
+        self, event: type[Envelope], identity: str, key: str, data: Any, cause: Envelope | None
+    ) -> Envelope:
         return event(
             id=identity,
             source=self.name,
@@ -219,7 +231,9 @@ class Source:
 
     def checkpoint(self) -> Envelope:
         """A record without events: basis and digest of the state there."""
-        identity = record_id(self.name, self.decider.name, f"checkpoint {self.epoch} {self.sequence}")
+        identity = record_id(
+            self.name, self.decider.name, f"checkpoint {self.epoch} {self.sequence}"
+        )
         data = CheckpointData(digest=self.digest())
         record = self._about(SourceCheckpointed, identity, self.decider.name, data, None)
         self.fold_own(record)
@@ -238,22 +252,30 @@ class Source:
             self.decider.tidy(self.slices)
 
     def _refresh_halted(self) -> None:
-        """Halted is an account whose last halt's basis stands before no later resumption on control:
+        """Halted is an account whose last halt's basis stands after its last resumption on control:
         a comparison of two slices, so it does not matter which was folded first."""
         self.slices.halted = {
-            account for account, at in self._halted_at.items() if self._resumed.get(account, 0) <= at
+            account
+            for account, at in self._halted_at.items()
+            if self._resumed.get(account, 0) <= at
         }
 
     # ------------------------------------------------------------------ digest
 
     def digest(self) -> str:
         """SHA-256 of the whole state in a canonical form: equal states have equal digests."""
-        parts = [self.name, self.sequence, self.basis(), plain(dict(self.slices)), sorted(self.slices.halted)]
+        parts = [
+            self.name,
+            self.sequence,
+            self.basis(),
+            plain(dict(self.slices)),
+            sorted(self.slices.halted),
+        ]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:
-    """A state as nested tuples of plain values in a fixed order, whatever order dicts were filled in."""
+    """A state as nested tuples of plain values in a fixed order, however dicts were filled."""
     if isinstance(value, dict):
         return tuple(sorted((str(k), plain(v)) for k, v in value.items()))
     if isinstance(value, set | frozenset):

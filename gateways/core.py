@@ -231,7 +231,7 @@ class GatewayCore:
         epoch: int,
         time: str | None = None,
     ) -> ExecutionReported:
-        """The record of items. Its id is made from the first item's natural id, never from the id of
+        """The record of items. Its id is made from the first item's natural id, never from that of
         the venue's report: that one depends on how often this gateway was started, and with it
         would the ids of all orders that follow. `time` defaults to that of the venue's report, or
         to event time."""

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from projections.changes import EXACT, Changes
-from schemas import control, trade
+from schemas import control, positions, trade
 from schemas.envelope import Envelope
 from schemas.scalars import dec
 from schemas.topics import CONTROL, EXECUTION_RES, ORDER, POSITION_UPDATE, SIGNAL_SAFE
@@ -163,19 +163,19 @@ class Fold(Changes):
 
     # ------------------------------------------------------------------ trade.position.update
 
-    def _updated(self, event: trade.PositionUpdated) -> None:
+    def _updated(self, event: positions.PositionUpdated) -> None:
         account = event.partitionkey
         for item in event.data.items:
-            if isinstance(item, trade.PositionItem):
+            if isinstance(item, positions.PositionItem):
                 self._position(event, item)
-            elif isinstance(item, trade.TradeClosedItem):
+            elif isinstance(item, positions.TradeClosedItem):
                 self._closed(account, item)
-            elif isinstance(item, trade.OrderEndItem):
+            elif isinstance(item, positions.OrderEndItem):
                 self.set("orders", item.order_id, settled_at=event.time)
             else:
                 self._equity(event, item)
 
-    def _position(self, event: Envelope, item: trade.PositionItem) -> None:
+    def _position(self, event: Envelope, item: positions.PositionItem) -> None:
         quantity = dec(item.quantity)
         average = _number(item.average_entry)
         realised, fees, funding = dec(item.realised), dec(item.fees), dec(item.funding)
@@ -213,7 +213,7 @@ class Fold(Changes):
             **totals,
         )
 
-    def _closed(self, account: str, item: trade.TradeClosedItem) -> None:
+    def _closed(self, account: str, item: positions.TradeClosedItem) -> None:
         self.set(
             "trades",
             item.trade_id,
@@ -233,7 +233,7 @@ class Fold(Changes):
             exit_order_id=item.exit_order_id,
         )
 
-    def _equity(self, event: Envelope, item: trade.EquityItem) -> None:
+    def _equity(self, event: Envelope, item: positions.EquityItem) -> None:
         account = event.partitionkey
         self.append(
             "equity",

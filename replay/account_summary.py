@@ -10,20 +10,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from schemas.policy import Policy
+from schemas.positions import EquityItem, PositionItem, TradeClosedItem
 from schemas.scalars import dec
-from schemas.trade import (
-    Dropped,
-    Ended,
-    EquityItem,
-    Filled,
-    Funded,
-    Order,
-    PositionItem,
-    TradeClosedItem,
-    Transferred,
-    Unknown,
-    Verdict,
-)
+from schemas.trade import Dropped, Ended, Filled, Funded, Order, Transferred, Unknown, Verdict
 
 ZERO, ONE = Decimal(0), Decimal(1)
 PROTECTIVE = ("stop", "target")

@@ -1,8 +1,8 @@
 """The in-process engine: every decider, the gateway's core and the venue on one in-memory log.
 
 Synchronous, without asyncio, broker or database. One outside record goes in, and everything that
-follows from it runs to quiescence in append order, so each reader has folded what a record was based
-on before it sees the record. Wall time is virtual: it only moves when nothing else is left to do.
+follows from it runs to quiescence in append order, so each reader has folded what a record was
+based on before it sees the record. Wall time is virtual: it only moves when nothing else is left.
 """
 
 from collections import deque
@@ -40,10 +40,10 @@ class Engine:
         self.sources: list[Source] = []
         self._readers: dict[str, list[Source]] = {}
         for name in PROCESSORS:
-            group: list[Source] = []
-            for number in partitions_of(name, partitions):
-                if number in owned or name == "control":
-                    group.append(self._source(name, number))
+            numbers = [
+                n for n in partitions_of(name, partitions) if n in owned or name == "control"
+            ]
+            group = [self._source(name, number) for number in numbers]
             for source in group[1:]:
                 for key in source.positions:
                     if key in group[0].positions:

@@ -22,11 +22,17 @@ from schemas.market import (
     InstrumentsListed,
     PricesObserved,
 )
+from schemas.positions import (
+    EquityItem,
+    OrderEndItem,
+    PositionItem,
+    PositionUpdated,
+    TradeClosedItem,
+)
 from schemas.scalars import EPOCH_TEXT, dec
 from schemas.trade import (
     Dropped,
     Ended,
-    EquityItem,
     ExecutionReported,
     Filled,
     Flat,
@@ -34,12 +40,8 @@ from schemas.trade import (
     IntentPublished,
     Order,
     OrderDecided,
-    OrderEndItem,
-    PositionItem,
-    PositionUpdated,
     SignalJudged,
     SignalPublished,
-    TradeClosedItem,
     Transferred,
     Unknown,
     Verdict,

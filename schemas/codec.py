@@ -1,7 +1,7 @@
 """The one encoder and the one decoder of records.
 
-``decode(encode(event)) == event`` and ``encode(decode(raw)) == raw``: whatever does not come back as
-the same bytes is refused, so key order, number forms, times and white space are all checked at once.
+``decode(encode(event)) == event`` and ``encode(decode(raw)) == raw``: whatever does not come back
+as the same bytes is refused, so key order, number forms, times and white space are checked at once.
 Hand-made messages (commands and requests pasted into a Kafka UI) go through :func:`decode_request`,
 which fills in what may be left out and is strict about everything else.
 """
@@ -56,7 +56,7 @@ def decode(raw: bytes | None) -> Envelope:
 def decode_request(raw: bytes | None, *, topic: str, partition: int, offset: int) -> Envelope:
     """A record of a topic people publish to: canonical bytes, or hand-made JSON of known shape.
 
-    May be left out: specversion, id (made from topic, partition and offset), source (`/hand`), time,
+    May be left out: specversion, id (made from topic, partition, offset), source (`/hand`), time,
     partitionkey (the account of `subject`), ids of parts, key order. The type and the data may not.
     """
     try:
@@ -71,7 +71,9 @@ def decode_request(raw: bytes | None, *, topic: str, partition: int, offset: int
     body.setdefault("time", EPOCH_TEXT)
     for key in ("sequence", "epoch", "basis", "after"):
         if key in body:
-            raise RecordError("INVALID_FIELD", f"{key} is not for a hand-made message: leave it out")
+            raise RecordError(
+                "INVALID_FIELD", f"{key} is not for a hand-made message: leave it out"
+            )
     if isinstance(body.get("subject"), str):
         body.setdefault("partitionkey", body["subject"].split("/")[0])
     data = body.get("data")

@@ -50,7 +50,7 @@ class EmergencyReset(Envelope):
 
 
 class AccountResumeData(Model):
-    """Let entries of an account through again after a processor halted it (`source.account.halted`)."""
+    """Let entries of an account through again after a processor halted it (`source.halted`)."""
 
     processor: Name
     operator: Operator
@@ -103,7 +103,7 @@ class EmergencyActivated(Envelope):
 
 
 class EmergencyWasResetData(Model):
-    """`flat_id`: the part of `trade.order` that showed the account flat; `drawdown_epoch` counts."""
+    """`flat_id`: the part of `trade.order` that showed the account flat."""
 
     emergency_id: Id
     flat_id: Id

@@ -4,7 +4,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter
 
-from schemas import control, market, sources, trade, venue
+from schemas import control, market, positions, sources, trade, venue
 from schemas.envelope import Envelope
 
 Event = Annotated[
@@ -29,7 +29,7 @@ Event = Annotated[
     | trade.SignalJudged
     | trade.OrderDecided
     | trade.ExecutionReported
-    | trade.PositionUpdated
+    | positions.PositionUpdated
     | venue.VenueRequested
     | venue.VenueReported
     | sources.SourceFenced

@@ -13,7 +13,9 @@ _NAMESPACE = UUID("8f0d9c52-6f0e-5a63-9a4e-0f2b5f6c7d11").bytes
 
 
 def _uuid5(*names: str) -> str:
-    digest = bytearray(hashlib.sha1(_NAMESPACE + "\x1f".join(names).encode(), usedforsecurity=False).digest()[:16])
+    digest = bytearray(
+        hashlib.sha1(_NAMESPACE + "\x1f".join(names).encode(), usedforsecurity=False).digest()[:16]
+    )
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
     h = digest.hex()

@@ -1,6 +1,6 @@
 """JSON Schemas of every type, generated into `schemas/json/` and committed (LOG-3).
 
-``python -m schemas.json_schemas`` writes them again; a test compares them with the code. They say the
+``python -m schemas.json_schemas`` writes them; a test compares them with the code. They say the
 form of fields; what a schema cannot say (key order, ranges of decimals) the codec checks.
 """
 

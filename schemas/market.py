@@ -74,7 +74,7 @@ class FundingSettled(Envelope):
 
 
 class Bracket(Model):
-    """Maintenance bracket: up to `notional_max` USDT (none: no limit), rate in percent, `cum` USDT."""
+    """Maintenance bracket: to `notional_max` USDT (none: no limit), rate in percent, `cum` USDT."""
 
     notional_max: Positive | None = None
     mmr_pct: Unsigned

@@ -40,9 +40,7 @@ Percent = Annotated[DecimalText, _within("0", "100"), _shown("0", "100")]
 PercentAbove = Annotated[
     DecimalText, _within("0", "100", above=True), _shown("0", "100", above=True)
 ]
-Wide = Annotated[
-    DecimalText, _within("0", "100000", above=True), _shown("0", "100000", above=True)
-]
+Wide = Annotated[DecimalText, _within("0", "100000", above=True), _shown("0", "100000", above=True)]
 Probability = Annotated[DecimalText, _within("0", "1"), _shown("0", "1")]
 Seconds = Annotated[int, Field(ge=0, le=31_536_000)]
 

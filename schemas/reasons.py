@@ -1,6 +1,6 @@
 """Reason codes of verdicts: one enum, one fixed order, one human sentence a code (RISK-6).
 
-The order is the order of checks: `reason` of a verdict is the first failing one here. Sentences take
+The order is the order of checks: `reason` of a verdict is the first failing one. Sentences take
 `{value}`, `{limit}` and `{symbol}`. `docs/reasons.md` is generated from this module.
 """
 
@@ -43,20 +43,20 @@ class EntryReason(StrEnum):
 
 
 SENTENCES: dict[EntryReason, str] = {
-    EntryReason.DUPLICATE_SIGNAL: "A signal of the same origin, symbol, side and time was decided before",
+    EntryReason.DUPLICATE_SIGNAL: "A signal of this origin, symbol, side and time came before",
     EntryReason.SYMBOL_UNKNOWN: "No filters, fees and brackets are known for {symbol}",
     EntryReason.HALTED: "Emergency stop is active: no new risk",
     EntryReason.REDUCING: "New trades are not allowed: only reductions pass",
     EntryReason.STALE_SIGNAL: "Signal is {value} s old, at most {limit} s are allowed",
-    EntryReason.STALE_PRICE: "Last price of {symbol} is {value} s old, at most {limit} s are allowed",
+    EntryReason.STALE_PRICE: "Price of {symbol} is {value} s old, at most {limit} s are allowed",
     EntryReason.GOVERNOR_VETO: "The governor did not approve this signal",
     EntryReason.LOW_CONFIDENCE: "Confidence {value} is below {limit}",
     EntryReason.SYMBOL_RESTRICTED: "{symbol} is on the restricted list",
     EntryReason.NOT_RECONCILED: "The account is not reconciled with the venue",
     EntryReason.UNKNOWN_ORDER: "The fate of an order in {symbol} is unknown",
     EntryReason.GUARD_A_OPEN_INTENT: "GUARD A: Open intent already exists",
-    EntryReason.POSITION_OPEN: "A position in {symbol} is open ({value}), {limit} entries a position",
-    EntryReason.COOLDOWN: "Cooldown: {value} s since the last entry or close, {limit} s are required",
+    EntryReason.POSITION_OPEN: "A position in {symbol} is open ({value}); {limit} entry a position",
+    EntryReason.COOLDOWN: "Cooldown: {value} s since the last entry or close, {limit} required",
     EntryReason.GUARD_C_RATE_LIMIT: "Rate limit exceeded",
     EntryReason.MAX_CONCURRENT: "{value} trades are open, at most {limit} are allowed",
     EntryReason.GUARD_B_SIZE_PCT: "size_pct {value}% exceeds policy limit",
@@ -65,8 +65,8 @@ SENTENCES: dict[EntryReason, str] = {
     EntryReason.STOP_MISSING: "No stop distance is known and the policy requires a stop",
     EntryReason.MAX_POSITION: "Notional {value} USDT in {symbol}, at most {limit} USDT are allowed",
     EntryReason.MAX_GROSS: "Gross exposure {value} % of equity, at most {limit} % are allowed",
-    EntryReason.MAX_RISK_TRADE: "Risk of the trade {value} % of equity, at most {limit} % are allowed",
-    EntryReason.MAX_RISK_OPEN: "Sum of open risk {value} % of equity, at most {limit} % are allowed",
+    EntryReason.MAX_RISK_TRADE: "Risk of the trade {value} % of equity, at most {limit} % allowed",
+    EntryReason.MAX_RISK_OPEN: "Sum of open risk {value} % of equity, at most {limit} % allowed",
     EntryReason.FILTER_STEP: "Quantity {value} is below one step of {limit}",
     EntryReason.FILTER_MIN_NOTIONAL: "Order of {value} is below the venue's minimum of {limit}",
     EntryReason.FILTER_MAX_QTY: "Quantity {value} is above the venue's maximum of {limit}",

@@ -36,20 +36,53 @@ class Topic:
 DAY_MS = 86_400_000
 PARTITIONS_EMBEDDED = 8
 
-COMMANDS_CONTROL = Topic("commands.control", Lane.CONTROL, False, people=True, purpose="commands: policy, emergency")
-CONTROL = Topic("control", Lane.CONTROL, False, purpose="policy changes, emergencies, refusals of commands")
+COMMANDS_CONTROL = Topic(
+    "commands.control", Lane.CONTROL, False, people=True, purpose="commands: policy, emergency"
+)
+CONTROL = Topic(
+    "control", Lane.CONTROL, False, purpose="policy changes, emergencies, refusals of commands"
+)
 ORDER = Topic("trade.order", Lane.EXECUTION, True, purpose="orders, cancels, emergency steps, flat")
-EXECUTION_RES = Topic("trade.execution.res", Lane.EXECUTION, True, purpose="accepted, filled, ended, unknown")
-POSITION_UPDATE = Topic("trade.position.update", Lane.EXECUTION, True, purpose="positions, order ends, closed trades, equity")
-VENUE_REQUEST = Topic("venue.request", Lane.EXECUTION, True, purpose="requests to the simulated venue")
+EXECUTION_RES = Topic(
+    "trade.execution.res", Lane.EXECUTION, True, purpose="accepted, filled, ended, unknown"
+)
+POSITION_UPDATE = Topic(
+    "trade.position.update",
+    Lane.EXECUTION,
+    True,
+    purpose="positions, order ends, closed trades, equity",
+)
+VENUE_REQUEST = Topic(
+    "venue.request", Lane.EXECUTION, True, purpose="requests to the simulated venue"
+)
 VENUE_REPORT = Topic("venue.report", Lane.EXECUTION, True, purpose="reports of the simulated venue")
-MARKET = Topic("market", Lane.MARKET, False, retention_ms=90 * DAY_MS, purpose="prices, closed candles, funding, instruments")
+MARKET = Topic(
+    "market",
+    Lane.MARKET,
+    False,
+    retention_ms=90 * DAY_MS,
+    purpose="prices, closed candles, funding, instruments",
+)
 CLOCK = Topic("clock", Lane.MARKET, False, retention_ms=90 * DAY_MS, purpose="ticks")
-COMMANDS_TRADE = Topic("commands.trade", Lane.DECISION, True, people=True, purpose="commands on positions and orders")
+COMMANDS_TRADE = Topic(
+    "commands.trade", Lane.DECISION, True, people=True, purpose="commands on positions and orders"
+)
 SIGNAL = Topic("trade.signal.v5", Lane.DECISION, True, people=True, purpose="signals")
-INTENT = Topic("trade.intent", Lane.DECISION, True, people=True, purpose="entry proposals with prices of their own")
+INTENT = Topic(
+    "trade.intent",
+    Lane.DECISION,
+    True,
+    people=True,
+    purpose="entry proposals with prices of their own",
+)
 SIGNAL_SAFE = Topic("trade.signal.safe", Lane.DECISION, True, purpose="verdicts")
-PROGRESS = Topic("progress", Lane.NONE, False, retention_ms=DAY_MS, purpose="positions of the workers (copies for speed)")
+PROGRESS = Topic(
+    "progress",
+    Lane.NONE,
+    False,
+    retention_ms=DAY_MS,
+    purpose="positions of the workers (copies for speed)",
+)
 
 WORKERS = ("control", "signals", "risk", "execution", "gateway", "venue", "positions", "projector")
 

@@ -35,7 +35,7 @@ class Vote(Model):
 
 
 class Signal(Model):
-    """CORE-2. HOLD is never published. `position_size_pct` is a proposal the sizer may only lower."""
+    """CORE-2. HOLD is never published. The sizer may only lower `position_size_pct`."""
 
     id: Id
     symbol: Symbol
@@ -63,7 +63,7 @@ class SignalPublished(Envelope):
 
 
 class Intent(Model):
-    """An entry proposal with its own prices (CORE-2). `limit_price` given: LIMIT GTC, else MARKET."""
+    """An entry proposal with prices of its own (CORE-2). `limit_price`: LIMIT GTC, else MARKET."""
 
     id: Id
     symbol: Symbol
@@ -95,7 +95,7 @@ class Limit(Model):
 
 
 class Failure(Model):
-    """One failing check: code, human sentence, what was seen, what is allowed, by how much short."""
+    """One failing check: code, sentence, what was seen, what is allowed, by how much short."""
 
     code: EntryReason
     sentence: str
@@ -131,7 +131,7 @@ class Verdict(Model):
     reason: EntryReason | None = None
     failures: tuple[Failure, ...] = ()
     limits: tuple[Limit, ...] = ()
-    figures: dict[str, str] = {}
+    figures: Annotated[dict[str, str], Field(default_factory=dict)]
     plan: Plan | None = None
     origin: Name
     confidence: Confidence
@@ -286,7 +286,7 @@ EndStatus = Literal["FILLED", "CANCELED", "REJECTED", "EXPIRED", "NEVER_SENT"]
 
 
 class Ended(Model):
-    """The one end of an order. `why` is the venue's or the gateway's reason where it was not filled."""
+    """The one end of an order. `why`: the venue's or the gateway's reason if it was not filled."""
 
     kind: Literal["ended"] = "ended"
     id: Id
@@ -359,82 +359,3 @@ class ExecutionData(Model):
 class ExecutionReported(Envelope):
     type: Literal["trade.execution.reported.v1"] = "trade.execution.reported.v1"
     data: ExecutionData
-
-
-class PositionItem(Model):
-    """A symbol's position after the cause. `trade_id`: id of the flat-to-flat trade it belongs to
-    (the part id of the first fill). `cost` is the signed cost of the open quantity (sum q p)."""
-
-    kind: Literal["position"] = "position"
-    id: Id
-    symbol: Symbol
-    trade_id: Id
-    quantity: DecimalText
-    cost: DecimalText
-    average_entry: Positive | None = None
-    realised: DecimalText
-    fees: DecimalText
-    funding: DecimalText
-    opened_at: Time
-    entry_at: Time
-    """Time of the last entry fill."""
-
-
-class OrderEndItem(Model):
-    """The order's end and, in the same record, what it left of the position."""
-
-    kind: Literal["order_end"] = "order_end"
-    id: Id
-    order_id: Id
-    symbol: Symbol
-    status: EndStatus
-    filled_quantity: Unsigned
-
-
-class TradeClosedItem(Model):
-    """A trade, flat to flat (DEFINITIONS 3). `exit_order_id`: order whose fill closed it."""
-
-    kind: Literal["trade_closed"] = "trade_closed"
-    id: Id
-    trade_id: Id
-    symbol: Symbol
-    side: Side
-    quantity_max: Positive
-    entry_average: Positive
-    exit_average: Positive
-    realised: DecimalText
-    fees: DecimalText
-    funding: DecimalText
-    net: DecimalText
-    opened_at: Time
-    closed_at: Time
-    exit_order_id: Id | None = None
-
-
-class EquityItem(Model):
-    """E = transfers + realised - fees + funding + unrealised, exactly (DEFINITIONS 3)."""
-
-    kind: Literal["equity"] = "equity"
-    id: Id
-    transfers: DecimalText
-    realised: DecimalText
-    fees: DecimalText
-    funding: DecimalText
-    unrealised: DecimalText
-    equity: DecimalText
-    gross: Unsigned
-    marks: dict[Symbol, Positive]
-
-
-PositionUpdateItem = Annotated[
-    PositionItem | OrderEndItem | TradeClosedItem | EquityItem, Field(discriminator="kind")
-]
-
-
-class PositionData(Model):
-    items: tuple[PositionUpdateItem, ...]
-
-
-class PositionUpdated(Envelope):
-    type: Literal["trade.position.updated.v1"] = "trade.position.updated.v1"
-    data: PositionData

@@ -26,9 +26,7 @@ class Validity:
         """Fold a record in; True if it is valid. A fence is folded and never valid as an event."""
         return self.admit_head(event.source, event.epoch, event.sequence, event.type == FENCE)
 
-    def admit_head(
-        self, source: str, epoch: int | None, sequence: int | None, fence: bool
-    ) -> bool:
+    def admit_head(self, source: str, epoch: int | None, sequence: int | None, fence: bool) -> bool:
         """The same from the four fields that matter."""
         if epoch is None:
             return not fence

@@ -1,1 +1,1 @@
-"""Live processors: Faust apps, the one shell, followers, fences, restart. Knows nothing of Postgres."""
+"""Live processors: Faust apps, the one shell, followers, fences, restart. No Postgres here."""

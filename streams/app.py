@@ -7,6 +7,7 @@ Positions are our own, whatever the group has committed: Faust seeks in one plac
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -55,7 +56,7 @@ def create_app(
         processing_guarantee="at_least_once",
     )
 
-    class OwnPositionsConsumer(driver.Consumer):  # type: ignore[misc]
+    class OwnPositionsConsumer(driver.Consumer):
         """Starts each partition where our log says."""
 
         async def seek_to_committed(self) -> Mapping[TP, int]:
@@ -69,13 +70,15 @@ def create_app(
             await self.seek_wait(positions)
             return positions
 
-    class OwnPositionsTransport(driver.Transport):  # type: ignore[misc]
+    class OwnPositionsTransport(driver.Transport):
         Consumer = OwnPositionsConsumer
 
     app.transport = OwnPositionsTransport(app.conf.broker, app, loop=app.loop)
 
     @app.agent(
-        app.topic(*topics, key_serializer="raw", value_serializer="raw"), name=processor, concurrency=1
+        app.topic(*topics, key_serializer="raw", value_serializer="raw"),
+        name=processor,
+        concurrency=1,
     )
     async def agent(stream: Any) -> None:
         async for event in stream.events():
@@ -99,6 +102,6 @@ def create_app(
 
 def stop(why: str) -> None:
     """End the process at once, keeping its place: Faust drops what a handler raises on."""
-    logger.critical("%s; ending the process", why, exc_info=True)
+    logger.critical("%s; ending the process", why, exc_info=sys.exc_info())
     logging.shutdown()
     os._exit(EXIT_AGENT)

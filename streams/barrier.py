@@ -1,8 +1,8 @@
 """The feed's barrier: nothing more is published until everything that could follow has happened.
 
-Latest reports of all workers are held against the ends they and the feed report. `behind` holds each
-(worker, partition) that has yet to read something; when it is empty, no order waits for an answer
-and every worker has reported, the system is quiet. One agreement is enough: see streams/progress.py.
+Latest reports of all workers are held against the ends they and the feed report. `behind` holds
+each (worker, partition) that has yet to read something; when it is empty, no order waits for an
+answer and every worker has reported, the system is quiet. One agreement is enough: progress.py.
 """
 
 import logging
@@ -100,7 +100,9 @@ class Agreement:
         silent = [worker for worker in self.workers if worker not in self.reports]
         parts = [f"no report of {', '.join(silent)}"] if silent else []
         parts += [f"{worker} has not read {key}" for worker, key in sorted(self.behind)]
-        parts += [f"{w}: {r.unresolved} unresolved" for w, r in self.reports.items() if r.unresolved]
+        parts += [
+            f"{w}: {r.unresolved} unresolved" for w, r in self.reports.items() if r.unresolved
+        ]
         return "; ".join(parts) or "nothing"
 
 
@@ -133,7 +135,9 @@ class Barrier:
             if not self._take(0.002 if self.agreement.quiet else 0.1) and (
                 time.monotonic() > deadline
             ):
-                raise TimeoutError(f"the system did not come to rest: {self.agreement.waiting_for()}")
+                raise TimeoutError(
+                    f"the system did not come to rest: {self.agreement.waiting_for()}"
+                )
             if time.monotonic() > asked + ASK_S:
                 asked, now = time.monotonic(), self.agreement.waiting_for()
                 logger.info("the feed waits: %s", now)

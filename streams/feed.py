@@ -17,17 +17,25 @@ from pathlib import Path
 import orjson
 from confluent_kafka import TopicPartition
 
-from gateways.candles import CandleFileError, read_candles, read_funding, read_funding
+from gateways.candles import CandleFileError, read_candles, read_funding
 from gateways.feed_records import fed_records
 from gateways.probes import demo_script
 from runtime import logs
 from schemas.codec import RecordError, decode, encode
 from schemas.envelope import Envelope
-from schemas.instruments import load_instruments
 from schemas.ids import natural_id
+from schemas.instruments import load_instruments
 from schemas.market import CandlesClosed, ClockTicked, TickData
 from schemas.scalars import micros, time_text
-from schemas.topics import CLOCK, EVENT_TOPICS, PARTITIONS_EMBEDDED, PROGRESS, TOPICS, partition_of, partitions
+from schemas.topics import (
+    CLOCK,
+    EVENT_TOPICS,
+    PARTITIONS_EMBEDDED,
+    PROGRESS,
+    TOPICS,
+    partition_of,
+    partitions,
+)
 from streams.barrier import PACED, Barrier
 from streams.kafka_log import KafkaLog, consumer, split
 from streams.log import Incoming
@@ -39,7 +47,7 @@ EXIT_INPUT = 2
 
 
 class Feed:
-    """Publishes outside records one at a time; `speed` is event seconds a wall second (None: max)."""
+    """Publishes outside records one at a time; `speed`: event seconds a second (None: max)."""
 
     def __init__(self, bootstrap: str, folder: Path, *, speed: float | None, accounts: int) -> None:
         self.bootstrap = bootstrap
@@ -58,7 +66,7 @@ class Feed:
         self._wall_at: tuple[int, float] | None = None
 
     def run(self, records: Iterable[tuple[str, Envelope]]) -> None:
-        """Publish all records that are not in the log yet; return when the system is quiet after."""
+        """Publish all records that are not in the log yet; return when the system is quiet."""
         known = self._ends = {
             f"{t.name}/{n}": self.log.end(f"{t.name}/{n}")
             for t in EVENT_TOPICS
@@ -103,6 +111,11 @@ class Feed:
                 script.append((topic, event))
             if not last:
                 break
+        if last:
+            raise ValueError(
+                "the log's last record of market or clock is not in these files: the run was fed "
+                "from others; give those, or start a new run"
+            )
         logger.info("going on after what the log has")
         yield from script
         yield from skipping
@@ -160,7 +173,7 @@ class Feed:
         self.barriers += 1
 
     def _settled(self) -> bool:
-        """Whether everything published lies where it was expected; somebody else's records move it."""
+        """Whether all that was published lies where expected; records of others move it."""
         while self._moved:
             key, end, reactors = self._moved.pop()
             self._ends[key] = max(self._ends[key], end)
@@ -188,7 +201,9 @@ class Feed:
         if done:
             self.log.flush()
             target = self.folder / "feed.json"
-            target.with_suffix(".part").write_bytes(orjson.dumps(report | {"barriers": self.barriers}))
+            target.with_suffix(".part").write_bytes(
+                orjson.dumps(report | {"barriers": self.barriers})
+            )
             target.with_suffix(".part").replace(target)
 
 
@@ -224,7 +239,7 @@ def moment(value: str) -> datetime:
         if len(value) == len("2021-05-19"):
             day = date.fromisoformat(value)
             return datetime(day.year, day.month, day.day, tzinfo=UTC)
-        return datetime.fromisoformat(value.replace("Z", "+00:00")).replace(tzinfo=UTC)
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{value!r} is no time; write 2021-05-19 or 2021-05-19T11:00"
@@ -236,13 +251,16 @@ def ticking() -> Iterator[tuple[str, Envelope]]:
     while True:
         now_us = time.time_ns() // 1_000_000_000 * 1_000_000
         stamp = time_text(now_us)
-        yield CLOCK.name, ClockTicked(
-            id=natural_id("tick", stamp),
-            source="/feed",
-            subject="clock",
-            time=stamp,
-            partitionkey="clock",
-            data=TickData(candle_s=1),
+        yield (
+            CLOCK.name,
+            ClockTicked(
+                id=natural_id("tick", stamp),
+                source="/feed",
+                subject="clock",
+                time=stamp,
+                partitionkey="clock",
+                data=TickData(candle_s=1),
+            ),
         )
         time.sleep(max(0.0, (now_us + 1_000_000) / 1e6 - time.time()))
 
@@ -257,8 +275,12 @@ def parser() -> argparse.ArgumentParser:
     known.add_argument("--to", dest="end", type=moment)
     known.add_argument("--warm-up-h", type=int, default=24)
     known.add_argument("--funding", type=Path, action="append", default=[])
-    known.add_argument("--demo", action="store_true", help="open the demo's accounts, send its probes")
-    known.add_argument("--speed", type=float, default=None, help="event seconds a second; none: max")
+    known.add_argument(
+        "--demo", action="store_true", help="open the demo's accounts, send its probes"
+    )
+    known.add_argument(
+        "--speed", type=float, default=None, help="event seconds a second; none: max"
+    )
     known.add_argument("--partitions", type=int, default=PARTITIONS_EMBEDDED)
     return known
 
@@ -269,9 +291,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     logs.configure("feed", options.folder)
     try:
-        feed = Feed(
-            options.kafka, options.folder, speed=options.speed, accounts=options.partitions
-        )
+        feed = Feed(options.kafka, options.folder, speed=options.speed, accounts=options.partitions)
         if options.paths:
             feed.run(fed(options))
         else:

@@ -86,7 +86,9 @@ class Followers:
         self._after = after
         self._running: list[Follower] = []
 
-    def start(self, starts: dict[str, int], watch: dict[str, int], seen: Callable[[Incoming], None]) -> None:
+    def start(
+        self, starts: dict[str, int], watch: dict[str, int], seen: Callable[[Incoming], None]
+    ) -> None:
         """Follow `starts` (key to next offset) lane by lane and `watch` on a lane of its own."""
         self.stop()
         lanes: dict[Lane, dict[str, int]] = {}

@@ -1,8 +1,8 @@
 """The gateway's live shell: the only place with effects.
 
-It folds orders, control and the venue's reports like any source, and records what the venue says. What
-is to be sent is decided by the pure core (gateways/core.py) and sent by one thread, by these steps:
-t0, the barrier (ends of control and of the own partition asked of the broker and folded), the core
+It folds orders, control and the venue's reports like any source, and records what the venue says.
+What is to be sent is decided by the pure core (gateways/core.py) and sent by one thread, by these
+steps: t0, the barrier (ends of control and of the own partition asked of the broker and folded), the core
 asked again, request. A barrier that is not answered in 50 ms lets only reductions and cancels out.
 """
 
@@ -123,7 +123,7 @@ class GatewaySource(Source):
 class GatewayShell(Shell):
     """Gateway sources of one process and the thread that sends for them.
 
-    `wall` gives wall time in microseconds. Without `sender` there is no thread: whoever runs the shell
+    `wall` gives wall time in microseconds. Without `sender` there is no thread: who runs the shell
     calls :meth:`pump` (crash tests do, one step at a time, and wait for nothing: `barrier_s` 0)."""
 
     def __init__(
@@ -241,7 +241,9 @@ class GatewayShell(Shell):
             ):
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._folded_more.wait(left):
-                    logger.warning("no entries go out: the barrier took more than %s s", self._barrier_s)
+                    logger.warning(
+                        "no entries go out: the barrier took more than %s s", self._barrier_s
+                    )
                     return False
         return True
 
@@ -256,4 +258,3 @@ class GatewayShell(Shell):
 
 def _increases(action: Report | SendRequest) -> bool:
     return isinstance(action, SendRequest) and action.risk_increasing
-

@@ -7,7 +7,15 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from schemas.envelope import CONTENT_TYPE
@@ -19,12 +27,23 @@ HEADERS: list[tuple[str, str | bytes | None]] = [("content-type", CONTENT_TYPE.e
 STALLED_S = 30.0
 EXIT_DELIVERY = 70
 EXIT_FENCED = 75
-QUICK = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 250, "socket.keepalive.enable": True}
+RETRY_S = 0.05
+LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+QUICK = {
+    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 250,
+    "socket.keepalive.enable": True,
+}
 
 
 def client(bootstrap: str, **more: Any) -> dict[str, Any]:
     """Settings every confluent client of ours has. librdkafka's lines go to `logging`."""
-    return {"bootstrap.servers": bootstrap, "logger": logging.getLogger("librdkafka"), **QUICK, **more}
+    return {
+        "bootstrap.servers": bootstrap,
+        "logger": logging.getLogger("librdkafka"),
+        **QUICK,
+        **more,
+    }
 
 
 def consumer(bootstrap: str, **more: Any) -> Consumer:
@@ -61,8 +80,8 @@ def incoming(message: Message) -> Incoming:
         f"{message.topic()}/{message.partition()}",
         message.offset() or 0,
         message.timestamp()[1],
-        key.encode() if isinstance(key, str) else key,
-        message.value(),  # type: ignore[arg-type]
+        key,
+        message.value(),
     )
 
 
@@ -113,7 +132,9 @@ class KafkaLog:
     def append(self, key: str, raw: bytes, message_key: str, delivered: Delivered) -> None:
         def acknowledged(error: KafkaError | None, message: Message) -> None:
             if error is not None:
-                logger.critical("a record for %s was not delivered: %s; ending the process", key, error)
+                logger.critical(
+                    "a record for %s was not delivered: %s; ending the process", key, error
+                )
                 logging.shutdown()
                 os._exit(EXIT_DELIVERY)
             delivered(message.offset() or 0)
@@ -152,19 +173,27 @@ class KafkaLog:
 
     def _consumer(self) -> Consumer:
         if self._reader is None:
-            # a short wait: a fetch that waits for more at one place holds up the next place asked for
+            # a short wait: a fetch that waits at one place holds up the next place asked for
             self._reader = consumer(self.bootstrap, **{"fetch.wait.max.ms": 10})
         return self._reader
 
     def end(self, key: str, *, timeout_s: float = 10.0) -> int:
-        topic, number = split(key)
+        deadline = time.monotonic() + timeout_s
+        partition = TopicPartition(*split(key))
         with self._reading:
-            try:
-                partition = TopicPartition(topic, number)
-                found = self._consumer().get_watermark_offsets(partition, timeout=timeout_s)
-                return int(found[1])
-            except KafkaException as error:
-                raise ConnectionError(f"Kafka at {self.bootstrap}: {error.args[0]}") from None
+            while True:
+                left = max(0.001, deadline - time.monotonic())
+                try:
+                    found = self._consumer().get_watermark_offsets(partition, timeout=left)
+                    return int(found[1])
+                except KafkaException as error:
+                    # a partition that was just made has no leader for a moment
+                    again = error.args[0].code() in LEADERLESS
+                    if not again or time.monotonic() + RETRY_S > deadline:
+                        raise ConnectionError(
+                            f"Kafka at {self.bootstrap}: {error.args[0]}"
+                        ) from None
+                time.sleep(RETRY_S)
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
         wanted = {key: span for key, span in ranges.items() if span[0] < span[1]}
@@ -209,7 +238,5 @@ class KafkaLog:
         """Ids of all topics of the broker, as a fence names them."""
         admin = AdminClient(client(self.bootstrap))
         names = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
-        from confluent_kafka import TopicCollection  # noqa: PLC0415 - admin-only type
-
         described = admin.describe_topics(TopicCollection(names))
         return {name: str(future.result().topic_id) for name, future in described.items()}

@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record as it lies in the log. `key` is ``topic/partition``, `timestamp_ms` LogAppendTime."""
+    """A record as it lies in the log. `key`: ``topic/partition``; `timestamp_ms`: LogAppendTime."""
 
     key: str
     offset: int
@@ -31,7 +31,7 @@ class Log(Protocol):
         a partition; partitions may be interleaved."""
 
     def append(self, key: str, raw: bytes, message_key: str, delivered: Delivered) -> None:
-        """Append in order, idempotent, gapless; returns at once. A delivery error ends the process."""
+        """Append in order, idempotent, gapless; return at once. A failure ends the process."""
 
     def flush(self) -> None:
         """Return when everything appended so far is delivered."""

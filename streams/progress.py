@@ -22,7 +22,7 @@ REACTORS: dict[str, tuple[str, ...]] = {
     "market.instruments.listed.v1": ALL,
     "clock.ticked.v1": ALL,
 }
-"""Which workers can answer a record of the feed. The others only fold it, whenever they come to it."""
+"""Which workers can answer a record of the feed. The others only fold it, sooner or later."""
 
 
 class Reported(Protocol):
@@ -33,7 +33,7 @@ class Reported(Protocol):
 
 
 class Progress:
-    """Publishes a worker's reports: at once when it did what a feed waits for, else once a second."""
+    """Publishes a worker's reports: at once when a feed waits for what it did, else each second."""
 
     def __init__(self, worker: str, incarnation: str, log: KafkaLog, about: Reported) -> None:
         self.worker = worker

@@ -30,7 +30,7 @@ class Identity:
 
 
 def take(record: Incoming, partitions: int) -> Envelope:
-    """The event of a record; RecordError when it is none, or lies under a wrong key or partition."""
+    """The event of a record; RecordError when it is none, or lies under a wrong key."""
     topic, _, number = record.key.rpartition("/")
     known = TOPICS[topic]
     if known.people:
@@ -57,7 +57,9 @@ class _Own:
     position: int = 0
 
 
-def fence(log: Log, sources: dict[str, str], identity: Identity) -> dict[str, tuple[int, list[Envelope]]]:
+def fence(
+    log: Log, sources: dict[str, str], identity: Identity
+) -> dict[str, tuple[int, list[Envelope]]]:
     """Open an epoch of each source (name to output partition) in its output partition.
 
     Returns for each its epoch and its valid records before the fence, in order; those are final.
@@ -80,7 +82,9 @@ def fence(log: Log, sources: dict[str, str], identity: Identity) -> dict[str, tu
     return done
 
 
-def _follow(log: Log, outputs: dict[str, str], state: dict[str, _Own], ends: dict[str, int]) -> None:
+def _follow(
+    log: Log, outputs: dict[str, str], state: dict[str, _Own], ends: dict[str, int]
+) -> None:
     names: dict[str, list[str]] = {}
     ranges: dict[str, tuple[int, int]] = {}
     for name, output in outputs.items():
@@ -107,7 +111,9 @@ def fenced_by(record: Incoming, epochs: dict[str, int]) -> bool:
         event = decode(record.raw)
     except RecordError:
         return False
-    return isinstance(event, SourceFenced) and (event.epoch or 0) > epochs.get(event.source, 1 << 62)
+    return isinstance(event, SourceFenced) and (event.epoch or 0) > epochs.get(
+        event.source, 1 << 62
+    )
 
 
 @dataclass(slots=True)
@@ -145,8 +151,8 @@ def recover(
     inputs = {}
     for key in sorted({key for source in sources for key in source.positions}):
         inputs[key] = _Input([r for r in recovered if key in r.source.positions], key)
-    for record in log.read({key: (0, each.end) for key, each in inputs.items()}):
-        inputs[record.key].fold(record, partitions)
+    for incoming in log.read({key: (0, each.end) for key, each in inputs.items()}):
+        inputs[incoming.key].fold(incoming, partitions)
     for found in recovered:
         for record in own[found.source.name][1]:
             found.source.fold_own(record)
@@ -175,9 +181,9 @@ class _Input:
             if self.shared <= offset < basis:
                 skip = (self.key, offset) in reader.skips
                 reader.source.fold(self.key, offset, None if skip else event)
-            if offset == basis - 1 and event and event.id == reader.cause:
-                if not reader.source.requests[self.key]:
-                    reader.redo = (self.key, event)
+            last = offset == basis - 1 and not reader.source.requests[self.key]
+            if last and event and event.id == reader.cause:
+                reader.redo = (self.key, event)
 
 
 def _event(record: Incoming, partitions: int) -> Envelope | None:

@@ -131,7 +131,7 @@ class Shell:
             self.receive(record)
 
     def _link(self) -> None:
-        """Let sources that stand where the first one stands share slices of single-partition topics."""
+        """Let sources that stand where the first one does share single-partition slices."""
         leader = self._leader
         if leader is None or len(self._linked) == len(self.sources) - 1:
             return
@@ -146,7 +146,7 @@ class Shell:
 
     # ------------------------------------------------------------------ receiving
 
-    def keys(self) -> list[str]:
+    def inputs(self) -> list[str]:
         """Input partitions of all sources, lane by lane."""
         return list(self._keys)
 
@@ -284,7 +284,7 @@ class Shell:
         return max(times, default=EPOCH_TEXT)
 
     def figures(self) -> dict[str, int]:
-        """Figures for health: sources, records written, duplicates, halted accounts, dead letters."""
+        """Figures for health: sources, records, duplicates, halted accounts, dead letters."""
         with self.lock:
             return {
                 "sources": len(self.sources),
@@ -315,4 +315,3 @@ class Shell:
 
 def _lane_first(key: str) -> tuple[int, str]:
     return TOPICS[key.rpartition("/")[0]].lane, key
-

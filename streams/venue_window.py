@@ -9,10 +9,13 @@ from schemas.venue import VenueRequested
 
 
 def outside_window(event: Envelope, at_us: int | None = None) -> str | None:
-    """Why a request is not admitted, or None. Times are wall time; `at_us`: now, by this machine."""
+    """Why a request is not admitted, or None. `at_us`: wall time now, by this machine."""
     if not isinstance(event, VenueRequested):
         return None
-    late_ms = ((time.time_ns() // 1000 if at_us is None else at_us) - micros(event.data.sent_at)) // 1000
+    late_ms = (
+        (time.time_ns() // 1000 if at_us is None else at_us) - micros(event.data.sent_at)
+    ) // 1000
     if late_ms <= event.data.window_ms:
         return None
-    return f"outside the receive window: {late_ms} ms after it was signed, at most {event.data.window_ms}"
+    allowed = event.data.window_ms
+    return f"outside the receive window: {late_ms} ms after it was signed, at most {allowed}"

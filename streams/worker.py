@@ -19,11 +19,12 @@ import faust
 from runtime import logs
 from runtime.build import code_digest
 from runtime.health import HealthServer
-from schemas.control import WorkerNotice, WorkerNoticeData, WorkerStarted, WorkerStartedData
 from schemas.codec import encode
+from schemas.control import WorkerNotice, WorkerNoticeData, WorkerStarted, WorkerStartedData
 from schemas.ids import natural_id
 from schemas.scalars import EPOCH_TEXT
 from schemas.topics import CONTROL, PARTITIONS_EMBEDDED, TOPICS
+from streams import sampling
 from streams.app import create_app
 from streams.followers import Followers
 from streams.gateway import GatewayShell
@@ -48,7 +49,7 @@ class Taking(Protocol):
     def position(self, key: str) -> int: ...
     def snapshot(self) -> Snapshot | None: ...
     def checkpoint(self, now_s: float) -> None: ...
-    def keys(self) -> list[str]: ...
+    def inputs(self) -> list[str]: ...
     def outputs(self) -> dict[str, int]: ...
     def fenced(self, record: Incoming) -> bool: ...
     def figures(self) -> dict[str, int]: ...
@@ -69,9 +70,7 @@ class Worker:
         self.log.wait_for(TOPICS)
         self.identity = Identity(code_digest(), configuration(), self.log.topic_ids())
         self.shell: Taking = self._shell()
-        self.progress = Progress(
-            processor, f"{os.getpid()}-{time.time_ns()}", self.log, self.shell
-        )
+        self.progress = Progress(processor, f"{os.getpid()}-{time.time_ns()}", self.log, self.shell)
         self.followers = Followers(bootstrap, self.shell.receive, self.progress.touch)
         self.state = "starting"
         self.beat_at = time.monotonic()
@@ -81,7 +80,7 @@ class Worker:
     def _shell(self) -> Taking:
         if self.processor == "gateway":
             gateway = GatewayShell(self.partitions, self.log, self.identity)
-            gateway.on_idle = lambda: self.progress.touch()
+            gateway.on_idle = self._delivered
             return gateway
         shell = Shell(
             self.processor,
@@ -90,9 +89,12 @@ class Worker:
             self.identity,
             admits=outside_window if self.processor == "venue" else None,
         )
-        shell.on_idle = lambda: self.progress.touch()
+        shell.on_idle = self._delivered
         shell.on_halt = self._notice
         return shell
+
+    def _delivered(self) -> None:
+        self.progress.touch()
 
     # ------------------------------------------------------------------ ownership
 
@@ -104,7 +106,7 @@ class Worker:
         self.shell.release(self.owned - wanted)
         self.shell.acquire(wanted)
         self.owned = wanted
-        facts = [k for k in self.shell.keys() if split(k)[0] not in self._agent_topics]
+        facts = [k for k in self.shell.inputs() if split(k)[0] not in self._agent_topics]
         self.followers.start(
             {key: self.shell.position(key) for key in facts}, self.shell.outputs(), self._watch
         )
@@ -121,7 +123,6 @@ class Worker:
             os._exit(EXIT_FENCED)
 
     def _announce(self) -> None:
-        epochs = {name: epoch for name, epoch in self.epochs().items()}
         event = WorkerStarted(
             id=natural_id("worker.started", self.instance, str(time.time_ns())),
             source="/worker",
@@ -132,7 +133,7 @@ class Worker:
                 worker=self.processor,
                 build=self.identity.build,
                 configuration=self.identity.configuration,
-                epoch=epochs,
+                epoch=self.epochs(),
             ),
         )
         self.log.note(CONTROL.name, encode(event), self.processor)
@@ -187,7 +188,9 @@ class Worker:
             datadir=str(self.folder / "faust"),
         )
         sys.argv[1:] = []
-        faust.Worker(app, loglevel="warn", logging_config=None, override_logging=False, quiet=True).execute_from_commandline()
+        faust.Worker(
+            app, loglevel="warn", logging_config=None, override_logging=False, quiet=True
+        ).execute_from_commandline()
 
     def _beat(self) -> None:
         while True:
@@ -221,6 +224,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     logs.configure(options.processor, options.folder)
+    sampling.start(options.processor)
     instance = options.instance or f"{options.processor}-{options.folder.name}"
     worker = Worker(
         options.processor,

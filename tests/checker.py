@@ -2,7 +2,6 @@
 ``python tests/checker.py BOOTSTRAP`` prints figures as JSON, and what breaks a rule (then exit 1):
 DESIGN.md "The record" and "Tests", DEFINITIONS 3 and 8. For a system that is quiet."""
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, check-untyped-defs=False
-
 import json
 import sys
 from collections import Counter, defaultdict, deque
@@ -81,6 +80,9 @@ def fold(a, upto, orders, need):
         a.sums[kind] += Decimal(i.get("amount", 1))
         a.told = a.told and kind not in ("filled", "funded", "transferred")
 
+def terms(r, i):
+    return r.name, i["symbol"], i["side"]
+
 def equity(a, marks):
     """SUMS at `marks`: equity is transfers - sum of q p - fees + funding + sum of q m."""
     worth = [q * Decimal(marks.get(symbol, 0)) for symbol, (q, _) in a.open.items()]
@@ -90,32 +92,26 @@ def equity(a, marks):
 def check(records: Iterable[tuple[str, int, int, bytes]]) -> tuple[dict[str, Any], list[str]]:
     """Figures and violations of a log of (topic, partition, offset, bytes), in any order."""
     with localcontext(prec=60):
-        figures_of, bad = judged(records)
-        return figures_of, bad
-
+        found, bad = judged(records)
+        return found, bad
 
 def judged(records):  # noqa: C901
-    bad, by, orders, parts, verdicts, marks = [], defaultdict(list), {}, {}, {}, {}
-    used = Counter()
+    bad, by, orders, parts, verdicts, marks, used = [], defaultdict(list), {}, {}, {}, {}, Counter()
     accounts = defaultdict(lambda: SimpleNamespace(
         open={}, trades={}, ends=set(), items=set(), queue=deque(), control=[(-1, False)],
         told=True, sums=Counter(), filled=Counter(), stops=True, covered=set()))  # fmt: skip
-
     def need(ok, what, why):
-        bad.extend([] if ok else [f"{what}: {why}"])
-        return bool(ok)
-
-    def calm(r, a) -> bool:
+        return bool(ok) or bad.append(f"{what}: {why}")
+    def calm(r, a):
         return not [on for at, on in a.control if at < r.e["basis"]["control/0"]][-1]
-
     for r in valid(records, need):
         used["events"] += not r.kind.startswith(("source.", "worker."))
         for i in r.items:
             by[r.kind].append((r, i, accounts[i.get("account", r.name)]))
             if "policy" in i:
-                a = accounts[i["account"]]
-                a.control.append((r.at[2], i["policy"]["emergency_mode"]))
-                a.stops, a.sums[r.kind] = i["policy"]["stops_required"], a.sums[r.kind] + 1
+                a, policy = accounts[i["account"]], i["policy"]
+                a.control.append((r.at[2], policy["emergency_mode"]))
+                a.stops, a.sums[r.kind] = policy["stops_required"], a.sums[r.kind] + 1
             elif i.get("kind") == "order":
                 once = not used[i["client_order_id"]] and i["id"] not in orders
                 need(once, i["id"], "ordered twice")
@@ -123,8 +119,7 @@ def judged(records):  # noqa: C901
             elif r.kind == "trade.execution.reported":
                 accounts[r.name].queue.append((r.at[2], i))
             elif r.kind in ("trade.signal.published", "trade.intent.published"):
-                terms = (r.name, i["symbol"], i["side"])
-                parts[i.get("id", terms)] = (terms, r)  # without an id where made by hand
+                parts[i.get("id", terms(r, i))] = (terms(r, i), r)  # made by hand: without id
         if r.kind == "source.halted":
             verdicts[r.e["data"]["cause_id"]] = ((), {})
     prices = deque(by["market.prices.observed"])
@@ -143,23 +138,22 @@ def judged(records):  # noqa: C901
             known = {s: marks.get(s, i["marks"].get(s)) for s in a.open}
             need(i["marks"] == known, i["id"], f"marks are {known}")
     for r, i, a in by["trade.signal.judged"]:
-        terms, of = (r.name, i["symbol"], i["side"]), i["request_id"]
-        of = of if of in parts else terms
-        need(of in parts and parts[of][0] == terms, i["id"], "answers no request")
-        need(of == terms or of not in verdicts, i["id"], "answers a second time")
-        approved = i["verdict"] == "approved"
-        need(not approved or i["kind"] == "exit" or calm(r, a), i["id"], "approved in an emergency")
-        verdicts[of] = verdicts[i["id"]] = (terms, i)
-        a.sums["approved" if approved else i["reason"]] += 1
+        of = i["request_id"] if i["request_id"] in parts else terms(r, i)
+        need(of in parts and parts[of][0] == terms(r, i), i["id"], "answers no request")
+        need(of not in verdicts or of == terms(r, i), i["id"], "answers a second time")
+        entry = i["verdict"] == "approved" and i["kind"] == "entry"
+        need(not entry or calm(r, a), i["id"], "approved in an emergency")
+        verdicts[of] = verdicts[i["id"]] = (terms(r, i), i)
+        a.sums[i.get("reason", "approved")] += 1
     for of, (_, r) in parts.items():
         need(of in verdicts or r.e.get("id") in verdicts, of, "has no verdict")
     for of, (a, i, r) in orders.items():
         way = {"entry": "entry", "exit_signal": "exit"}.get(i["purpose"])
         a.sums["orders"] += 1
         if way:
-            terms, v = verdicts.get(i.get("request_id"), ((), {}))
+            approved, v = verdicts.get(i.get("request_id"), ((), {}))
             used[v.get("id")] += Decimal(i["quantity"])
-            right = terms == (r.name, i["symbol"], i["side"]) and v["kind"] == way and v.get("plan")
+            right = approved == terms(r, i) and v["kind"] == way and v.get("plan")
             need(right and used[v["id"]] <= Decimal(v["plan"]["quantity"]), of, "not approved so")
             need(way == "exit" or calm(r, a), of, "ordered in an emergency")
         if way != "entry":
@@ -172,46 +166,36 @@ def judged(records):  # noqa: C901
         need(a.told, name, "results that no equity tells")
         for symbol, (quantity, trade) in a.open.items():
             need(trade in a.covered or not a.stops, name, f"no stop rests for {quantity} {symbol}")
-    names = sorted(name for name, a in accounts.items() if a.sums)
-    return {
-        "signals": len(by["trade.signal.published"]),
-        "events": used["events"],
-        "accounts": {name: figures(accounts[name], marks) for name in names},
-    }, bad
-
-
-def figures(a, marks):
-    """What `demo --json` says of an account, too; open positions at the last marks."""
-    counts = {"approved": "approved", "orders": "orders", "fills": "filled"}
-    return {
-        **{name: int(a.sums[key]) for name, key in counts.items()},
-        "emergencies": a.sums["emergency.activated"],
-        "rejected": {reason: n for reason, n in sorted(a.sums.items()) if reason.isupper()},
-        "open_positions": len(a.open),
-        "equity": f"{equity(a, marks)[-1].normalize():f}",
-    }
-
+    return {"signals": len(by["trade.signal.published"]), "events": used["events"], "accounts": {
+        name: {
+            "approved": a.sums["approved"], "orders": a.sums["orders"], "fills": int(a.sums["filled"]),
+            "rejected": {reason: n for reason, n in sorted(a.sums.items()) if reason.isupper()},
+            "emergencies": a.sums["emergency.activated"], "open_positions": len(a.open),
+            "equity": f"{equity(a, marks)[-1].normalize():f}",
+        } for name, a in sorted(accounts.items()) if a.sums}}, bad  # fmt: skip
 
 def read(bootstrap):
     """Every record of the topics of events, from their starts to their ends now."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "checker"})
-    found = consumer.list_topics(timeout=10).topics.items()
-    mine = [(name, topic) for name, topic in found if name.startswith(TOPICS)]
-    places = [TopicPartition(name, p, 0) for name, topic in mine for p in topic.partitions]
-    ends = {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=10) for p in places}
-    left = {place for place, (start, end) in ends.items() if end > start}
+    known = [t for n, t in consumer.list_topics(timeout=10).topics.items() if n.startswith(TOPICS)]
+    places = [TopicPartition(topic.topic, p, 0) for topic in known for p in topic.partitions]
+    ends = {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=10)[1] for p in places}
+    left = {place for place, end in ends.items() if end}
     consumer.assign(places)
     while left and (batch := consumer.consume(500, 10)):
         for m in batch:
             place = (m.topic(), m.partition())
-            if not m.error() and m.offset() < ends[place][1]:
+            if not m.error() and m.offset() < ends[place]:
                 yield *place, m.offset(), m.value()
-                left -= {place} if m.offset() + 1 == ends[place][1] else set()
+                left -= {place} if m.offset() + 1 == ends[place] else set()
     consumer.close()
-    assert not left, f"nothing came for 10 s, not read to the end: {sorted(left)}"
-
+    if left:
+        sys.exit(f"nothing came for 10 s, not read to the end: {sorted(left)}")
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        print(f"{__doc__}\nBOOTSTRAP is host:port of a broker.", file=sys.stderr)
+        sys.exit(2)
     found, violations = check(read(sys.argv[1]))
     print(json.dumps(found | {"violations": violations}, indent=1))
     sys.exit(1 if violations else 0)

@@ -10,6 +10,7 @@ from schemas.codec import decode, encode
 from schemas.envelope import Envelope
 from schemas.ids import client_order_id, natural_id
 from schemas.market import ClockTicked, Price, PricesData, PricesObserved, TickData
+from schemas.positions import PositionUpdated
 from schemas.scalars import micros, time_text
 from schemas.trade import (
     Accepted,
@@ -19,7 +20,6 @@ from schemas.trade import (
     ExecutionReported,
     Filled,
     Funded,
-    PositionUpdated,
     Transferred,
     Unknown,
 )

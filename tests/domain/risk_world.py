@@ -28,12 +28,19 @@ from schemas.market import (
     TickData,
 )
 from schemas.policy import Policy, RlV3Live
+from schemas.positions import (
+    EquityItem,
+    OrderEndItem,
+    PositionData,
+    PositionItem,
+    PositionUpdated,
+    TradeClosedItem,
+)
 from schemas.scalars import micros, text, time_text
 from schemas.topics import partition_of
 from schemas.trade import (
     Dropped,
     Ended,
-    EquityItem,
     ExecutionData,
     ExecutionReported,
     Intent,
@@ -42,14 +49,9 @@ from schemas.trade import (
     Order,
     OrderData,
     OrderDecided,
-    OrderEndItem,
-    PositionData,
-    PositionItem,
-    PositionUpdated,
     Signal,
     SignalData,
     SignalPublished,
-    TradeClosedItem,
     Unknown,
     Verdict,
 )

@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from schemas.trade import ExecutionItem, Filled, PositionUpdated
+from schemas.positions import PositionUpdated
+from schemas.trade import ExecutionItem, Filled
 from tests.domain.positions_world import BTC, ETH, World, ended, funded, item
 
 SYMBOLS = (BTC, ETH)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from schemas import control, market, sources, trade, venue
+from schemas import control, market, positions, sources, trade, venue
 from schemas.codec import encode
 from schemas.envelope import Envelope
 from schemas.ids import client_order_id, natural_id, part_id, record_id
@@ -203,8 +203,8 @@ class Log:
         self.own("gateway", EXECUTION_RES, account, trade.ExecutionReported, data)
 
     def updated(self, account: str, *items: Any) -> None:
-        data = trade.PositionData(items=items)
-        self.own("positions", POSITION_UPDATE, account, trade.PositionUpdated, data)
+        data = positions.PositionData(items=items)
+        self.own("positions", POSITION_UPDATE, account, positions.PositionUpdated, data)
 
     def accepted(self, order: str) -> trade.Accepted:
         return trade.Accepted(
@@ -246,9 +246,9 @@ class Log:
 
     def position(
         self, trade_id: str, quantity: str, price: str | None, opened: str
-    ) -> trade.PositionItem:
+    ) -> positions.PositionItem:
         self._made += 1
-        return trade.PositionItem(
+        return positions.PositionItem(
             id=natural_id("position", str(self._made)),
             symbol=SYMBOL,
             trade_id=trade_id,
@@ -262,8 +262,8 @@ class Log:
             entry_at=opened,
         )
 
-    def order_end(self, order: str) -> trade.OrderEndItem:
-        return trade.OrderEndItem(
+    def order_end(self, order: str) -> positions.OrderEndItem:
+        return positions.OrderEndItem(
             id=natural_id("order end", order),
             order_id=order,
             symbol=SYMBOL,
@@ -271,9 +271,9 @@ class Log:
             filled_quantity="0.02",
         )
 
-    def equity(self, equity: str = "10000.25") -> trade.EquityItem:
+    def equity(self, equity: str = "10000.25") -> positions.EquityItem:
         self._made += 1
-        return trade.EquityItem(
+        return positions.EquityItem(
             id=natural_id("equity", str(self._made)),
             transfers="10000",
             realised="1.5",
@@ -309,7 +309,7 @@ class Log:
             return identity
         self.tick("40100")
         self.reported(account, self.filled(stop, "SELL", "40100"), self.ended(stop))
-        closed = trade.TradeClosedItem(
+        closed = positions.TradeClosedItem(
             id=natural_id("closed", identity),
             trade_id=identity,
             symbol=SYMBOL,

@@ -10,7 +10,8 @@ from decimal import Decimal
 from replay.account_summary import Nav
 from replay.summary import Summary
 from replay.summary_json import summary_json
-from schemas.trade import EquityItem, Filled, Order, TradeClosedItem, Verdict
+from schemas.positions import EquityItem, TradeClosedItem
+from schemas.trade import Filled, Order, Verdict
 from tests.crash_hours import crash_events
 
 

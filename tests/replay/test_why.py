@@ -7,7 +7,8 @@ import pytest
 
 from replay.log import LogRecord
 from replay.why import UnknownIdError, why
-from schemas.trade import Filled, Order, TradeClosedItem, Verdict
+from schemas.positions import TradeClosedItem
+from schemas.trade import Filled, Order, Verdict
 from tests.crash_hours import crash_events
 
 

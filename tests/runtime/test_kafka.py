@@ -122,9 +122,7 @@ def test_topics_do_not_come_into_being_by_writing_to_them(kafka: EmbeddedKafka) 
 
 
 def test_free_ports_lie_outside_the_range_of_outgoing_connections() -> None:
-    lowest, highest = map(
-        int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
-    )
+    lowest, highest = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     assert not lowest <= processes.free_port() <= highest
 
 

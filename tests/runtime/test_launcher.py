@@ -56,9 +56,7 @@ def bare(tmp_path: Path) -> dict[str, str]:
     return {"PATH": str(folder)}
 
 
-def _start(
-    checkout: Path, environment: dict[str, str], *arguments: str
-) -> subprocess.Popen[str]:
+def _start(checkout: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [checkout / "quantum", *arguments],
         env=environment,

@@ -80,7 +80,8 @@ def test_a_price_is_positive_canonical_text_and_nothing_else(text: str) -> None:
 
 
 def test_forty_digits_are_the_most_a_decimal_may_have() -> None:
-    assert decode(with_price('"' + "1" * 40 + '"'))
+    longest = with_price('"' + "1" * 40 + '"')
+    assert encode(decode(longest)) == longest
 
 
 @pytest.mark.parametrize("amount", ["-0", "-0.0", "1E2", "--1", "- 1", "-01"])

@@ -1,7 +1,7 @@
 """What must hold of the log whatever was killed (DESIGN, the promise of the protocol)."""
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -16,7 +16,8 @@ from schemas.topics import TOPICS
 from schemas.validity import Validity
 from schemas.venue import Place, VenueReported, VenueRequested
 from streams.log import Incoming
-from tests.streams.crash_world import ALL_PURE, PARTITIONS, World, rebuilt
+from tests.streams.crash_scenario import PARTITIONS
+from tests.streams.crash_world import ALL_PURE, World, rebuilt
 
 NOT_COMPARED = (SourceFenced, SourceCheckpointed, SourceSkipped)
 
@@ -27,6 +28,12 @@ class Found(NamedTuple):
     key: str
     offset: int
     event: Envelope
+
+
+def items_of(event: Envelope) -> Sequence[Any]:
+    """Parts of a record; none for those that have no parts."""
+    found: Sequence[Any] = getattr(getattr(event, "data", None), "items", ())
+    return found
 
 
 @lru_cache(maxsize=20_000)
@@ -53,8 +60,9 @@ def valid(world: World) -> list[Found]:
         event = of(record)
         if event is None or not filters.setdefault(record.key, Validity()).admit(event):
             continue
-        if event.epoch is None and (event.id in seen or seen.add(event.id)):
+        if event.epoch is None and event.id in seen:
             continue
+        seen.add(event.id)
         found.append(Found(record.key, record.offset, event))
     return found
 
@@ -88,7 +96,7 @@ def outcome(found: list[Found]) -> tuple[Any, ...]:
     equity: dict[str, tuple[str, ...]] = {}
     for _, _, event in found:
         account = event.partitionkey
-        for item in getattr(event.data, "items", ()):
+        for item in items_of(event):
             kind = getattr(item, "kind", "")
             if kind == "order" and item.purpose == "emergency_close":
                 closes.add(item.client_order_id)
@@ -119,7 +127,7 @@ def check(world: World, found: list[Found]) -> None:
 def _items(found: list[Found]) -> dict[str, list[tuple[str, Any]]]:
     out: dict[str, list[tuple[str, Any]]] = {}
     for _, _, event in found:
-        for item in getattr(event.data, "items", ()):
+        for item in items_of(event):
             kind = getattr(item, "kind", "")
             out.setdefault(f"{event.type} {kind}".strip(), []).append((event.partitionkey, item))
     return out
@@ -140,7 +148,9 @@ def _one_verdict(found: list[Found], items: dict[str, list[tuple[str, Any]]]) ->
 
 def _one_end(world: World, items: dict[str, list[tuple[str, Any]]]) -> None:
     orders = [item for _, item in items.get("trade.order.decided.v1 order", [])]
-    ended = Counter(i.client_order_id for _, i in items.get("trade.execution.reported.v1 ended", []))
+    ended = Counter(
+        i.client_order_id for _, i in items.get("trade.execution.reported.v1 ended", [])
+    )
     ids = Counter(order.client_order_id for order in orders)
     assert max(ids.values(), default=1) == 1, "an order was decided twice"
     resting: set[str] = set()
@@ -181,7 +191,7 @@ def _no_risk_after_emergency(world: World, found: list[Found]) -> None:
             if event.type == "trade.order.decided.v1":
                 after = (event.basis or {}).get("control/0", 0)
                 if stop.offset < after <= (until.offset if until else 1 << 62):
-                    assert all(i.kind != "order" or i.reduce_only for i in event.data.items), (  # type: ignore[attr-defined]
+                    assert all(i.kind != "order" or i.reduce_only for i in items_of(event)), (
                         f"risk was increased after the emergency by {key} offset {offset}"
                     )
             if isinstance(event, VenueRequested) and isinstance(event.data.request, Place):

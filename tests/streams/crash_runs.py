@@ -1,7 +1,7 @@
 """The scenario without a crash, and with a crash at one micro-step, from a copy of the world."""
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -89,15 +89,16 @@ def crash_and_stop(step: int, *, late_ms: int) -> None:
         found = checks.valid(world)
         checks.check(world, found)
         checks.verify(world, found)
-        steps = [i for f in found if f.key == "trade.order/0" for i in _items(f) if i.kind == "flat"]
+        steps = [
+            i
+            for f in found
+            if f.key == "trade.order/0"
+            for i in checks.items_of(f.event)
+            if i.kind == "flat"
+        ]
         assert len(steps) == 1, f"{len(steps)} times flat"
     except Exception as error:
         raise AssertionError(f"late at micro-step {step}: {error!r}") from error
-
-
-def _items(found: checks.Found) -> Sequence[Any]:
-    items: Sequence[Any] = getattr(found.event.data, "items", ())
-    return items
 
 
 def _compare(ref: Reference, world: World) -> None:

@@ -30,7 +30,7 @@ from streams.recovery import Identity
 from streams.shell import Shell
 from streams.venue_window import outside_window
 from tests.streams.crash_scenario import PARTITIONS
-from tests.streams.memory import Broker, InFlight, MemoryLog
+from tests.streams.memory import Broker, InFlight, MemoryLog, ignored
 
 KINDS = ("lost", "ghost", "zombie", "double")
 NAMES = ("control", "signals", "risk", "execution", "gateway", "venue", "positions")
@@ -69,7 +69,7 @@ class Process:
 
     def start(self) -> None:
         self.shell.acquire(range(1 if self.name == "control" else PARTITIONS))
-        self.at = {key: self.shell.position(key) for key in self.shell.keys()}
+        self.at = {key: self.shell.position(key) for key in self.shell.inputs()}
         self.watch = self.shell.outputs()
 
     def turn(self) -> bool:
@@ -234,7 +234,7 @@ class World:
     def publish(self, topic: str, event: Envelope) -> None:
         number = partition_of(event.partitionkey, PARTITIONS) if TOPICS[topic].keyed else 0
         raw = encode(event)
-        append = InFlight(f"{topic}/{number}", raw, event.partitionkey, _nothing, self.tick)
+        append = InFlight(f"{topic}/{number}", raw, event.partitionkey, ignored, self.tick)
         self.broker.place(append, self.tick)
 
     def feed(self, topic: str, event: Envelope) -> None:
@@ -295,7 +295,9 @@ class World:
             if process in self.live[process.name]:
                 self.live[process.name].remove(process)
             if not self.live[process.name]:
-                self.begin(process.name)  # two starts may fence each other; a supervisor starts again
+                self.begin(
+                    process.name
+                )  # two starts may fence each other; a supervisor starts again
         return moved
 
     def _waited(self) -> bool:
@@ -332,10 +334,6 @@ class _Pickler(pickle.Pickler):
         if isinstance(obj, _LOCK):
             return threading.Lock, ()
         return NotImplemented
-
-
-def _nothing(_offset: int) -> None:
-    """Outside events wait for nobody."""
 
 
 ALL_PURE = tuple(PROCESSORS)

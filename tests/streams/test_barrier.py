@@ -104,7 +104,9 @@ class System:
         """What is on its way."""
         found = [f"{n} has appends in flight" for n, w in self.workers.items() if w.flight]
         for name, worker in self.workers.items():
-            found += [f"{name} behind in {k}" for k, at in worker.at.items() if at < len(self.log[k])]
+            found += [
+                f"{name} behind in {k}" for k, at in worker.at.items() if at < len(self.log[k])
+            ]
         return found
 
     def run(self, choices: list[int]) -> list[str]:
@@ -130,7 +132,7 @@ def test_the_agreement_is_never_quiet_while_something_is_on_its_way(choices: lis
 
 def test_positions_reported_before_their_answers_are_delivered_would_break_it() -> None:
     """The mutant: a snapshot that does not wait for deliveries. Some interleaving shows it."""
-    import random  # noqa: PLC0415 - only here
+    import random
 
     rnd = random.Random(7)
     runs = ([rnd.randrange(10_000) for _ in range(120)] for _ in range(300))
@@ -154,7 +156,9 @@ def test_a_system_that_is_let_run_becomes_quiet() -> None:
     assert not system.moving()
 
 
-def report(worker: str, *, incarnation: str = "1", full: bool = True, **more: Any) -> dict[str, Any]:
+def report(
+    worker: str, *, incarnation: str = "1", full: bool = True, **more: Any
+) -> dict[str, Any]:
     base: dict[str, Any] = {"positions": {}, "ends": {}, "unresolved": 0, "time": ""}
     return base | {"worker": worker, "incarnation": incarnation, "full": full} | more
 

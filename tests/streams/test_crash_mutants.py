@@ -15,6 +15,7 @@ from streams.log import Log
 from streams.recovery import Identity, Recovered
 from streams.shell import Shell
 from tests.streams.crash_runs import crash, crash_and_stop, reference
+from tests.streams.memory import ignored
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -56,7 +57,7 @@ def fence_by_count(patch: pytest.MonkeyPatch) -> None:
             recovery._follow(log, {name: output}, state, {name: log.end(output)})
             epoch = state[name].validity.epoch(name) + 1
             opening = SourceFenced.opening(name, epoch, identity.data())
-            log.append(output, encode(opening), opening.partitionkey, int)
+            log.append(output, encode(opening), opening.partitionkey, ignored)
             done[name] = (epoch, state[name].records)
         log.flush()
         return done
@@ -95,7 +96,7 @@ def catch_up_by_key(patch: pytest.MonkeyPatch) -> None:
     """What lies between basis and ends is taken topic by topic, by name, without waiting."""
 
     def catch_up(self: Shell) -> None:
-        for key in sorted(self.keys(), reverse=True):
+        for key in sorted(self.inputs(), reverse=True):
             for record in list(self.log.read({key: (self.position(key), self.log.end(key))})):
                 self.receive(record)
 
@@ -109,12 +110,12 @@ def own_records_after_publishing(patch: pytest.MonkeyPatch) -> None:
     fold_own = Source.fold_own
 
     def decide(self: Source, key: str, cause: Any, *, answered: Any = ()) -> Any:
-        late = []
+        late: list[Any] = []
         self.fold_own = late.append  # type: ignore[method-assign,assignment]
         try:
             yield from ORIGINAL(self, key, cause, answered=answered)
         finally:
-            del self.fold_own  # type: ignore[attr-defined]
+            del self.fold_own
             for record in late:
                 fold_own(self, record)
 
@@ -154,7 +155,9 @@ MUTANTS: tuple[tuple[Patch, tuple[str, ...], tuple[str, ...]], ...] = (
 )
 
 
-@pytest.mark.parametrize(("mutant", "names", "kinds"), MUTANTS, ids=lambda v: getattr(v, "__name__", ""))
+@pytest.mark.parametrize(
+    ("mutant", "names", "kinds"), MUTANTS, ids=lambda v: getattr(v, "__name__", "")
+)
 def test_a_faulty_rule_is_caught(
     mutant: Patch, names: tuple[str, ...], kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,4 +195,3 @@ def _fails(step: int, kind: str) -> bool:
     except AssertionError:
         return True
     return False
-

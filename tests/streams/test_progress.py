@@ -66,7 +66,7 @@ def test_a_later_report_has_only_what_changed() -> None:
 def test_what_the_worker_cannot_answer_is_not_reported_at_once() -> None:
     world = Reporting("venue")
     world.touch(PRICES, positions={"market/0": 1})
-    assert world.touch(CANDLES, TICK, positions={"market/0": 3}) is None
+    assert world.touch(CANDLES, positions={"market/0": 3}) is None
     found = world.touch(PRICES, positions={"market/0": 4})
     assert found is not None
     assert found["positions"] == {"market/0": 4}
@@ -82,10 +82,11 @@ def test_a_full_report_comes_whatever_has_changed_and_says_everything() -> None:
 
 def test_own_ends_and_unresolved_orders_are_reported_at_once() -> None:
     world = Reporting("signals")
-    world.touch(CANDLES, positions={"market/0": 1})
-    assert world.touch(PRICES, ends={"trade.signal.v5/0": 1}) is not None
-    assert world.touch(PRICES, ends={"trade.signal.v5/0": 1}, unresolved=2) is not None
-    assert world.touch(PRICES, ends={"trade.signal.v5/0": 1}, unresolved=2) is None
+    read, ends = {"market/0": 1}, {"trade.signal.v5/0": 1}
+    world.touch(CANDLES, positions=read)
+    assert world.touch(PRICES, positions=read, ends=ends) is not None
+    assert world.touch(PRICES, positions=read, ends=ends, unresolved=2) is not None
+    assert world.touch(PRICES, positions=read, ends=ends, unresolved=2) is None
 
 
 def test_records_of_other_workers_are_always_reported_at_once() -> None:

@@ -41,7 +41,7 @@ def run(minutes: int, *more: Scripted) -> Engine:
         for symbol in ("BTCUSDT", "ETHUSDT")
     ]
     end = START + timedelta(minutes=minutes)
-    script = sorted([*demo_script(files, start=START, end=END), *more], key=lambda s: s.time)
+    script = sorted([*demo_script(files, start=START, end=end), *more], key=lambda s: s.time)
     records = fed_records(
         files,
         start=START,

@@ -1,0 +1,153 @@
+"""`bench`: figures of this machine, each with the machine it was measured on."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from commands.console import AsJson, add, show
+
+HELP = """\b
+  ./quantum bench latency            signal to order at 50 signals/s, beside the floor
+  ./quantum bench throughput         approved signals a second with durable orders
+  ./quantum bench recovery           kill -9 of workers and of the broker, seconds until they work
+  ./quantum bench restart            restart of the risk worker with a long log behind it
+
+Measures a system of its own in `bench/` of the data folder; nothing that trades is touched.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add `bench` with its measurements."""
+    group = typer.Typer(
+        help=HELP, short_help="Figures: latency, throughput, recovery.", no_args_is_help=True
+    )
+    for command in (latency, throughput, recovery, restart):
+        add(group, command, command.__name__)
+    app.add_typer(group, name="bench")
+
+
+def latency(
+    seconds: Annotated[int, typer.Option(min=1, max=3600, help="How long.")] = 120,
+    rate: Annotated[int, typer.Option(min=1, max=1000, help="Signals a second.")] = 50,
+    accounts: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Signal to order through Kafka with all workers running, beside two plain relays.
+
+    \b
+    Examples:
+      ./quantum bench latency
+      ./quantum bench latency --seconds 20 --json
+
+    From produce() of a signal to its order record in the probe's consumer, the probe's own clock.
+    The floor is the same message through two plain relays over three topics, in the same run.
+    """
+    from commands.bench_speed import latency as measure
+    from commands.bench_world import World, own_system
+    from commands.live import FeedPlan
+
+    before = _machine()
+    with own_system("latency", FeedPlan()) as system:
+        world = World(system, accounts=accounts, symbols=2)
+        try:
+            world.open()
+            figures = measure(world, rate=rate, seconds=seconds)
+        finally:
+            world.close()
+    _show(figures, before, as_json)
+
+
+def throughput(
+    signals: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 8_000,
+    parts: Annotated[int, typer.Option(min=1, max=50, help="Signals a record.")] = 2,
+    accounts: Annotated[int, typer.Option(min=1, max=5000)] = 400,
+    symbols: Annotated[int, typer.Option(min=1, max=50)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Approved signals a second whose order records are durable, with all workers running.
+
+    \b
+    Examples:
+      ./quantum bench throughput
+      ./quantum bench throughput --signals 20000 --parts 10 --symbols 50
+
+    All signals are published at once; from the first publish to the last order.
+    """
+    from commands.bench_speed import throughput as measure
+    from commands.bench_world import World, own_system
+    from commands.live import FeedPlan
+
+    before = _machine()
+    with own_system("throughput", FeedPlan()) as system:
+        world = World(system, accounts=accounts, symbols=symbols)
+        try:
+            world.open()
+            figures = measure(world, signals=signals, parts=parts)
+        finally:
+            world.close()
+    _show(figures, before, as_json)
+
+
+def recovery(
+    kills: Annotated[int, typer.Option(min=1, max=100, help="Kills of workers.")] = 10,
+    broker: Annotated[bool, typer.Option(help="Kill the broker, too.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Seconds from kill -9 until everything works again: workers in turn, then the broker.
+
+    \b
+    Examples:
+      ./quantum bench recovery
+      ./quantum bench recovery --kills 3 --no-broker
+
+    In a fed run of the demo's days. A worker works again when the feed, whose barrier waits for
+    every worker, goes on.
+    """
+    from commands.bench_kills import recovery as measure
+
+    before = _machine()
+    figures = measure(kills=kills, broker=broker)
+    _show(figures, before, as_json)
+
+
+def restart(
+    hours: Annotated[int, typer.Option(min=1, max=72, help="Event hours behind it.")] = 12,
+    as_json: AsJson = False,
+) -> None:
+    """Seconds a restart of the risk worker takes with a fed run's log behind it.
+
+    \b
+    Examples:
+      ./quantum bench restart
+      ./quantum bench restart --hours 72 --json
+
+    From kill -9 until its first report; `events` are the records it reads back.
+    """
+    from commands.bench_kills import restart as measure
+
+    before = _machine()
+    figures = measure(hours=hours)
+    _show(figures, before, as_json)
+
+
+def _machine() -> dict[str, Any]:
+    from commands.bench_machine import machine
+
+    return machine()
+
+
+def _show(figures: dict[str, Any], before: dict[str, Any], as_json: bool) -> None:
+    """Figures and machine; the load average is that of the beginning and of the end."""
+    after = _machine()["load_average"]
+    machine = before | {"load_average_after": after}
+    show(figures | {"machine": machine}, as_json, lambda: _table(figures, machine))
+
+
+def _table(figures: dict[str, Any], machine: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in {**figures, **machine}.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
+        table.add_row(name, str(value))
+    return table
