@@ -147,7 +147,6 @@ def _show(figures: dict[str, Any], before: dict[str, Any], as_json: bool) -> Non
 def _table(figures: dict[str, Any], machine: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in {**figures, **machine}.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
-        table.add_row(name, str(value))
+        words = [f"{k} {v}" for k, v in value.items()] if isinstance(value, dict) else [str(value)]
+        table.add_row(name, ", ".join(words) or "none")
     return table

@@ -1,4 +1,4 @@
-"""What a figure was measured on: cores, memory, load, versions. A figure without it says nothing."""
+"""What a figure was measured on: cores, memory, load, versions. Without it a figure says nothing."""
 
 import os
 import platform

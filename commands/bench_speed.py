@@ -5,6 +5,7 @@ probe's consumer hands over the order record that carries its verdict out.
 """
 
 import gc
+import itertools
 import sys
 import threading
 import time
@@ -81,7 +82,7 @@ def start_floor(world: World) -> None:
     world.system.supervisor.add(
         [
             ProcessSpec(name=f"relay-{source}", argv=[*argv, "--from", source, "--to", target])
-            for source, target in zip(FLOOR, FLOOR[1:], strict=False)
+            for source, target in itertools.pairwise(FLOOR)
         ]
     )
 
@@ -218,7 +219,7 @@ def throughput(world: World, *, signals: int, parts: int) -> dict[str, Any]:
 
 
 def _records(world: World, signals: int, parts: int) -> list[Published]:
-    """Each account and symbol once in a round: an approval without an end blocks the next (guard A)."""
+    """Each account and symbol once: an approval without an end blocks the next (guard A)."""
     groups = [world.symbols[n : n + parts] for n in range(0, len(world.symbols), parts)]
     slots = [(account, group) for group in groups for account in world.accounts]
     wanted = -(-signals // parts)

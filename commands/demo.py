@@ -22,6 +22,7 @@ from gateways.probes import ACCOUNTS
 from projections.digest import equals_replay
 from replay.log import read_kafka
 from replay.summary import Summary
+from runtime import logs
 from runtime.settings import ROOT
 from schemas.policy import Policy, profile_policy
 from schemas.trade import Order, OrderDecided, SignalJudged, SignalPublished
@@ -59,6 +60,7 @@ def demo(
         _settings()
     details = {"command": "demo", "from": first.isoformat(), "to": last.isoformat()}
     with LiveSystem(details=details) as system:
+        logs.configure("supervisor", system.run.logs)
         system.start(plan)
         started_s = time.monotonic() - began
         say(f"started after {started_s:.1f} s; run {system.run.name}, Kafka {system.kafka}")

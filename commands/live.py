@@ -101,9 +101,11 @@ class LiveSystem:
         self.run.update(state="running", pids=self.supervisor.pids())
 
     def _environment(self) -> dict[str, str]:
-        """A child's environment: byte code is cached in the run's data folder, nowhere else."""
+        """A child's environment: this checkout's code, its byte code in the data folder only."""
         kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        return kept | {"PYTHONPYCACHEPREFIX": str(self.settings.data / "bytecode")}
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        cached = str(self.settings.data / "bytecode")
+        return kept | {"PYTHONPATH": path, "PYTHONPYCACHEPREFIX": cached}
 
     def _worker(self, name: str) -> ProcessSpec:
         if name == "projector":

@@ -12,8 +12,8 @@ import typer
 
 from commands.console import AsJson, CommandError, ExitCode, print_json, say
 from commands.live import FeedPlan, LiveSystem
-from runtime import processes, runs
-from runtime.settings import ROOT
+from runtime import logs, processes, runs
+from runtime.settings import Settings
 
 POLL_S = 0.1
 START_S = 120.0
@@ -46,6 +46,7 @@ def up(
     reopened = runs.open_run(run) if run else None
     plan = None if reopened else feed_plan(feed or [], start, end, speed)
     with LiveSystem(details={"command": "up"}, reopen=reopened) as system:
+        logs.configure("supervisor", system.run.logs)
         system.start(plan)
         _announce(system, as_json)
         while not system.interrupted:
@@ -89,7 +90,7 @@ def _announce(system: LiveSystem, as_json: bool) -> None:
 
 def _detached(as_json: bool) -> None:
     arguments = [a for a in sys.argv[1:] if a not in ("--detach", "--json")]
-    log = (ROOT / "var").joinpath("up.log")
+    log = Settings.load().data / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         child = subprocess.Popen(

@@ -113,6 +113,7 @@ def consumer(kafka: str, name: str, *, bulk: bool = False) -> Consumer:
             "auto.offset.reset": "earliest",
             "allow.auto.create.topics": False,
             "fetch.wait.max.ms": 100,
+            "fetch.min.bytes": 1 if bulk else 65_536,
             "fetch.queue.backoff.ms": 10,
             "fetch.error.backoff.ms": 100,
             "queued.min.messages": 100_000 if bulk else 10_000,

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 BATCH_MAX = 500
 FATAL = (KafkaError._FATAL, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)
 EXIT_FOLLOWER = 71
+LAZY: dict[str, Any] = {"fetch.min.bytes": 1_000_000, "fetch.wait.max.ms": 500}
 
 
 class Follower(threading.Thread):
@@ -30,13 +32,14 @@ class Follower(threading.Thread):
         starts: dict[str, int],
         take: Callable[[Incoming], None],
         after: Callable[[], None],
+        settings: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(name=f"follower-{name}", daemon=True)
         self._starts = starts
         self._take = take
         self._after = after
         self._stopping = threading.Event()
-        self._consumer: Consumer = consumer(bootstrap)
+        self._consumer: Consumer = consumer(bootstrap, **(settings or {}))
 
     def run(self) -> None:
         try:
@@ -76,12 +79,21 @@ class Follower(threading.Thread):
 
 
 class Followers:
-    """One follower a lane for the facts of a worker, and one for its own output."""
+    """One follower a lane for the facts of a worker, and one for its own output.
+
+    Without `watch_at_once` own output comes in large pieces, half a second late at most: enough to
+    notice another's fence, and the broker serves a fetch less for each record."""
 
     def __init__(
-        self, bootstrap: str, take: Callable[[Incoming], None], after: Callable[[], None]
+        self,
+        bootstrap: str,
+        take: Callable[[Incoming], None],
+        after: Callable[[], None],
+        *,
+        watch_at_once: bool = True,
     ) -> None:
         self._bootstrap = bootstrap
+        self._lazy = {} if watch_at_once else LAZY
         self._take = take
         self._after = after
         self._running: list[Follower] = []
@@ -99,7 +111,9 @@ class Followers:
                 Follower(self._bootstrap, lane.name.lower(), keys, self._take, self._after)
             )
         if watch:
-            self._running.append(Follower(self._bootstrap, "own", watch, seen, _nothing))
+            self._running.append(
+                Follower(self._bootstrap, "own", watch, seen, _nothing, self._lazy)
+            )
         for follower in self._running:
             follower.start()
 

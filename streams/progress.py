@@ -6,6 +6,7 @@ to move after its report would need a record that no report covers (docs/decisio
 """
 
 import threading
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import orjson
@@ -35,11 +36,20 @@ class Reported(Protocol):
 class Progress:
     """Publishes a worker's reports: at once when a feed waits for what it did, else each second."""
 
-    def __init__(self, worker: str, incarnation: str, log: KafkaLog, about: Reported) -> None:
+    def __init__(
+        self,
+        worker: str,
+        incarnation: str,
+        log: KafkaLog,
+        about: Reported,
+        *,
+        fed: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.worker = worker
         self.incarnation = incarnation
         self._log = log
         self._about = about
+        self._fed = fed
         self._lock = threading.Lock()
         self._positions: dict[str, int] = {}
         self._ends: dict[str, int] = {}
@@ -50,7 +60,10 @@ class Progress:
     def touch(self, *, full: bool = False) -> None:
         """Report if something a feed waits for has changed and everything written is delivered.
 
-        `full`: report everything whatever has changed; call so about once a second."""
+        `full`: report everything whatever has changed; call so about once a second. Where no feed
+        waits (a live clock) nothing else is reported: it would be a record for each record."""
+        if not (full or self._owed or self._fed()):
+            return
         with self._lock:
             full = self._owed = full or self._owed
             now = self._about.snapshot()

@@ -15,6 +15,7 @@ from domain.processors import build
 from domain.source import Source
 from schemas.codec import RecordError, encode
 from schemas.envelope import Envelope
+from schemas.market import ClockTicked
 from schemas.scalars import EPOCH_TEXT
 from schemas.sources import SourceHalted
 from schemas.topics import TOPICS, Lane
@@ -23,7 +24,8 @@ from streams.recovery import Identity, fence, fenced_by, recover, take
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_INPUTS = 1_000
-CHECKPOINT_S = 1.0
+CHECKPOINT_S = 10.0
+"""A quiet live system would else write a record a source each second, kept for ever."""
 NOT_ADMITTED = "NOT_ADMITTED"
 
 
@@ -77,6 +79,12 @@ class Shell:
         self._linked: set[str] = set()
         self._queues: dict[str, deque[tuple[Incoming, Envelope | RecordError]]] = {}
         self._keys: list[str] = []
+        self._rank: dict[str, int] = {}
+        self._waiting: set[str] = set()
+        self._readers: dict[str, tuple[Source, ...]] = {}
+        self._positions: dict[str, int] = {}
+        self.fed = True
+        """Whether a feed may wait for this worker; not where the clock is a live one."""
         self._since: dict[str, int] = {}
         self._checked: dict[str, tuple[float, int]] = {}
 
@@ -109,7 +117,15 @@ class Shell:
     def _own(self, *sources: Source) -> None:
         self.sources = {s.partition: s for s in sorted(sources, key=lambda s: s.partition)}
         self._keys = sorted({k for s in sources for k in s.positions}, key=_lane_first)
+        self._rank = {key: rank for rank, key in enumerate(self._keys)}
+        self._readers = {
+            key: tuple(s for s in self.sources.values() if key in s.positions) for key in self._keys
+        }
+        self._positions = {
+            key: min(s.positions[key] for s in readers) for key, readers in self._readers.items()
+        }
         self._queues = {key: self._queues.get(key, deque()) for key in self._keys}
+        self._waiting = {key for key, queue in self._queues.items() if queue}
         leader = next(iter(self.sources.values()), None)
         self._linked &= {s.name for s in sources if leader and s.partition != leader.partition}
         if leader is not self._leader:
@@ -162,18 +178,20 @@ class Shell:
 
     def position(self, key: str) -> int:
         """Next offset of an input: the lowest of the sources that read it."""
-        found = [s.positions[key] for s in self.sources.values() if key in s.positions]
-        return min(found, default=0)
+        return self._positions.get(key, 0)
 
     def receive(self, record: Incoming) -> None:
         """Take a record of any lane, in order within a partition; what was folded is dropped."""
         with self.lock:
-            queue = self._queues.setdefault(record.key, deque())
+            if record.key not in self._rank:
+                return  # nobody here reads it; whoever takes it over reads it from the log
+            queue = self._queues[record.key]
             expected = queue[-1][0].offset + 1 if queue else self.position(record.key)
             if record.offset < expected:
                 return
             queue.append((record, self._take(record)))
             if len(queue) == 1:
+                self._waiting.add(record.key)
                 self._drain()
 
     def _take(self, record: Incoming) -> Envelope | RecordError:
@@ -188,25 +206,28 @@ class Shell:
         moved = True
         while moved:
             moved = False
-            for key in self._keys:
-                queue = self._queues.get(key)
+            for key in sorted(self._waiting, key=self._rank.__getitem__):
+                queue = self._queues[key]
                 while queue and self._ready(key, queue[0][1]):
                     record, event = queue.popleft()
                     self._fold(record, event)
                     moved = True
+                if not queue:
+                    self._waiting.discard(key)
 
     def _ready(self, key: str, event: Envelope | RecordError) -> bool:
         if isinstance(event, RecordError) or TOPICS[key.rpartition("/")[0]].lane is Lane.CONTROL:
             return True
-        return all(s.ready(key, event) for s in self.sources.values() if key in s.positions)
+        return all(s.ready(key, event) for s in self._readers[key])
 
     def _fold(self, record: Incoming, event: Envelope | RecordError) -> None:
         key, offset = record.key, record.offset
         shared = not TOPICS[key.rpartition("/")[0]].keyed
         refused = event if isinstance(event, RecordError) else None
         led = False
-        for source in self.sources.values():
-            if source.positions.get(key, offset + 1) > offset:
+        readers = self._readers.get(key, ())
+        for source in readers:
+            if source.positions[key] > offset:
                 continue
             self._since[source.name] = self._since.get(source.name, 0) + 1
             if isinstance(event, RecordError) or (key, offset) in self._skips[source.name]:
@@ -223,7 +244,10 @@ class Shell:
         if refused and refused.code != NOT_ADMITTED:
             self.dead_letters += 1
             self.log.dead_letter(self.processor, record, refused.reason)
+        self._positions[key] = min((s.positions[key] for s in readers), default=0)
         self._folded.add("" if isinstance(event, RecordError) else event.type)
+        if isinstance(event, ClockTicked):
+            self.fed = event.data.candle_s > 1
         if shared:
             self._link()
 
@@ -269,9 +293,9 @@ class Shell:
             if self._pending:
                 return None
             folded, self._folded = self._folded, set()
-            waiting = sum(len(queue) for queue in self._queues.values()) + self.unresolved()
-            positions = {key: self.position(key) for key in self._keys}
-            return Snapshot(positions, dict(self._ends), folded, waiting, self.event_time())
+            waiting = sum(len(self._queues[key]) for key in self._waiting) + self.unresolved()
+            positions, ends = dict(self._positions), dict(self._ends)
+            return Snapshot(positions, ends, folded, waiting, self.event_time())
 
     def unresolved(self) -> int:
         """Orders without answer or end that are not resting: none, but for the gateway."""
@@ -279,7 +303,7 @@ class Shell:
 
     def event_time(self) -> str:
         """Latest event time any source folded."""
-        slices = [s.slices for s in self.sources.values()]
+        slices = [s.slices for s in self.sources.values() if s.name not in self._linked]
         times = [s[t].time for s in slices for t in ("market", "clock") if t in s]
         return max(times, default=EPOCH_TEXT)
 

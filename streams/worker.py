@@ -43,6 +43,8 @@ HEARTBEAT_S = 1.0
 class Taking(Protocol):
     """What both shells have in common: the pure processors' and the gateway's."""
 
+    fed: bool
+
     def acquire(self, numbers: Iterable[int]) -> None: ...
     def release(self, numbers: Iterable[int]) -> None: ...
     def receive(self, record: Incoming) -> None: ...
@@ -70,8 +72,19 @@ class Worker:
         self.log.wait_for(TOPICS)
         self.identity = Identity(code_digest(), configuration(), self.log.topic_ids())
         self.shell: Taking = self._shell()
-        self.progress = Progress(processor, f"{os.getpid()}-{time.time_ns()}", self.log, self.shell)
-        self.followers = Followers(bootstrap, self.shell.receive, self.progress.touch)
+        self.progress = Progress(
+            processor,
+            f"{os.getpid()}-{time.time_ns()}",
+            self.log,
+            self.shell,
+            fed=lambda: self.shell.fed,
+        )
+        self.followers = Followers(
+            bootstrap,
+            self.shell.receive,
+            self.progress.touch,
+            watch_at_once=processor == "gateway",
+        )
         self.state = "starting"
         self.beat_at = time.monotonic()
         self.owned: set[int] = set()

@@ -24,9 +24,9 @@ STRANGERS = {
 }
 """What a room must not know, rooms of its own level included (DESIGN.md, The house)."""
 IMPURE_MODULES = {
-    "time", "random", "secrets", "os", "io", "asyncio", "threading", "multiprocessing", "subprocess",
-    "socket", "pathlib", "tempfile", "faust", "mode", "confluent_kafka", "aiokafka", "sqlalchemy",
-    "psycopg", "requests", "logging", "structlog",
+    "time", "random", "secrets", "os", "io", "asyncio", "threading", "multiprocessing",
+    "subprocess", "socket", "pathlib", "tempfile", "faust", "mode", "confluent_kafka", "aiokafka",
+    "sqlalchemy", "psycopg", "requests", "logging", "structlog",
 }  # fmt: skip
 IMPURE_CALLS = {"open", "input", "print", "eval", "exec"}
 IMPURE_ATTRIBUTES = {"now", "utcnow", "today", "uuid1", "uuid4", "getenv", "environ"}
@@ -79,7 +79,7 @@ def imported(tree: ast.Module) -> set[str]:
 
 
 def room_of(path: str) -> str:
-    return path.split("/")[0]
+    return path.partition("/")[0]
 
 
 def test_imports_point_down_the_house_only() -> None:
@@ -135,7 +135,8 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 
 
 def test_nothing_is_left_to_be_done_later() -> None:
-    marks = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "X" + "XX")) + r")\b|raise Not" + "Implemented")
+    words = "|".join(("TO" + "DO", "FIX" + "ME", "X" + "XX"))
+    marks = re.compile(rf"\b({words})\b|raise Not" + "Implemented")
     wrong = [path for path in modules() if marks.search((ROOT / path).read_text("utf-8"))]
     assert wrong == []
 
@@ -161,8 +162,8 @@ def test_every_reason_code_is_in_the_documentation() -> None:
 
 
 def test_every_top_level_function_and_class_is_used() -> None:
-    """A name that stands nowhere but where it is defined is dead, unless something finds it by name:
-    commands by their decorator, tests and fixtures by pytest, revisions by Alembic."""
+    """A name that stands nowhere but where it is defined is dead, unless something finds it by its
+    name: commands by their decorator, tests and fixtures by pytest, revisions by Alembic."""
     words: Counter[str] = Counter()
     for file in tracked():
         if file.suffix in (".py", ".toml", ".mako", "") and file.stat().st_size < 1_000_000:
@@ -184,24 +185,25 @@ def test_every_top_level_function_and_class_is_used() -> None:
 
 def test_every_module_is_imported_or_run() -> None:
     """A file that no other file names is dead."""
+    kinds = (".py", ".toml", ".md", ".mako", ".ini", "")
     text = "\n".join(
-        path.read_text("utf-8", errors="replace")
-        for path in tracked()
-        if path.suffix in (".py", ".toml", ".md", ".mako", ".ini", "") and path.stat().st_size < 10**6
+        file.read_text("utf-8", errors="replace")
+        for file in tracked()
+        if file.suffix in kinds and file.stat().st_size < 1_000_000
     )
     dead = []
     for path in modules():
         stem, room = Path(path).stem, room_of(path)
         if stem in ("__init__", "__main__", "env", "conftest") or stem.startswith("test_"):
             continue
-        if "versions" in path or room in ("benchmarks",):
+        if "versions" in path or room == "benchmarks":
             continue
         dotted = path.removesuffix(".py").replace("/", ".")
         package, _, name = dotted.rpartition(".")
+        package, dotted_re = re.escape(package), re.escape(dotted)
         used = re.search(
-            rf"(import|from) {re.escape(dotted)}\b|from {re.escape(package)} import [^\n]*\b{name}\b"
-            rf"|from {re.escape(package)} import \([^)]*\b{name}\b|{re.escape(dotted)}\b|{re.escape(path)}"
-            rf"|{room}[^\n]*\[?[\"']{name}[\"']|[\"']{name}[\"']: ",
+            rf"{dotted_re}\b|{re.escape(path)}|from {package} import [^\n]*\b{name}\b"
+            rf"|from {package} import \([^)]*\b{name}\b|[\"']{name}[\"']: ",
             text,
         )
         if not used:
@@ -247,17 +249,15 @@ def test_locks_hold_names_versions_and_hashes_and_no_address(name: str) -> None:
 
 
 def test_no_machine_path_and_no_registry_address_is_in_the_repository() -> None:
-    """Paths of the machine it was written on and addresses of registries are of no use elsewhere."""
+    """Paths of the machine it was written on and addresses of registries help nobody elsewhere."""
     machine = re.compile("/" + r"(work|home|root|Users)/[a-z0-9_-]+/|/tm" + r"p/w/")
-    registry = re.compile(
-        r"https?://[^\s\"')]*(" + "|".join(("py" + "pi", "python" + "hosted", "repo1.mav" + "en", "art" + "ifactory", "nex" + "us")) + ")"
-    )  # fmt: skip
+    names = ("py" + "pi", "python" + "hosted", "repo1.mav" + "en", "art" + "ifactory", "nex" + "us")
+    registry = re.compile(r"https?://[^\s\"')]*(" + "|".join(names) + ")")
     wrong = []
     for file in tracked():
         if file.suffix in (".parquet", ".png", ".gz"):
             continue
         text = file.read_text("utf-8", errors="replace")
-        for pattern in (machine, registry):
-            if found := pattern.search(text):
-                wrong.append(f"{file.relative_to(ROOT)}: {found[0]}")
+        found = [pattern.search(text) for pattern in (machine, registry)]
+        wrong += [f"{file.relative_to(ROOT)}: {hit[0]}" for hit in found if hit]
     assert wrong == []

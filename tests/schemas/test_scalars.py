@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from schemas.scalars import dec, is_decimal, latest, micros, text, time_text
 
-NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, places=12, min_value=-(10**20), max_value=10**20)
+NUMBERS = st.decimals(
+    allow_nan=False, allow_infinity=False, places=12, min_value=-(10**20), max_value=10**20
+)
 MOMENTS = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)
 
 
@@ -30,7 +32,7 @@ def test_equal_numbers_have_one_text(number: Decimal) -> None:
     ("number", "expected"),
     [
         (Decimal("-0"), "0"), (Decimal("-0.00"), "0"), (Decimal("1E+3"), "1000"), (7, "7"),
-        (Decimal("1.500"), "1.5"), (Decimal("1E-9"), "0.000000001"), (Decimal("100"), "100"),
+        (Decimal("1.500"), "1.5"), (Decimal("1E-9"), "0.000000001"), (Decimal(100), "100"),
     ],
 )  # fmt: skip
 def test_text_has_no_exponent_no_trailing_zero_and_no_negative_zero(

@@ -46,7 +46,7 @@ def test_the_broker_s_clients_choose_the_same_partition(kafka: EmbeddedKafka) ->
     for name in names:
         producer.produce(
             "test-partitioner", b"x", name.encode(),
-            on_delivery=lambda _, message: found.update({message.key() or b"": message.partition()}),
+            on_delivery=lambda _, m: found.update({m.key() or b"": m.partition()}),
         )  # fmt: skip
     producer.flush(20)
     assert found == {name.encode(): partition_of(name, 8) for name in names}

@@ -172,7 +172,8 @@ def _one_end(world: World, items: dict[str, list[tuple[str, Any]]]) -> None:
     for _, item in items.get("trade.execution.reported.v1 ended", []):
         at_venue = filled.get(item.client_order_id, Decimal(0))
         assert dec(item.filled_quantity) == at_venue, (
-            f"{item.client_order_id} ended with {item.filled_quantity} filled, the venue filled {at_venue}"
+            f"{item.client_order_id} ended with {item.filled_quantity} filled, "
+            f"the venue filled {at_venue}"
         )
 
 
@@ -204,7 +205,7 @@ def _no_risk_after_emergency(world: World, found: list[Found]) -> None:
                 window = 1_000_000
                 late = world.wall_of(times[key, offset][1]) > world.wall_of(first) + window
                 assert not (late and any(i.order and not i.order.reduce_only for i in accepted)), (
-                    f"the venue accepted an entry too late after the emergency: {key} offset {offset}"
+                    f"an entry was accepted too late after the emergency: {key} offset {offset}"
                 )
 
 
@@ -255,7 +256,8 @@ def _verify_source(world: World, source: Source, records: list[Found]) -> int:
         causes.add((event.causationid, event.partitionkey))
         cause_key, cause = _cause(world, source, event)
         again = next(source.decide(cause_key, cause, answered=AllBut(event.partitionkey)), None)
-        assert again is not None and encode(again) == raw, (
+        assert again is not None, f"{source.name} did not decide {key} offset {offset} again"
+        assert encode(again) == raw, (
             f"{source.name} decided otherwise at {key} offset {offset}: {again}, recorded {event}"
         )
     return len(causes)

@@ -22,8 +22,9 @@ class Reference:
     last_step: int = 0
     names: dict[int, str] = field(default_factory=dict)
     """Which worker makes which micro-step."""
-    written: dict[str, list[bytes]] = field(default_factory=dict)
-    outcome: tuple[Any, ...] = ()
+    written: list[dict[str, list[bytes]]] = field(default_factory=list)
+    """What was written up to the end of each event."""
+    outcomes: list[tuple[Any, ...]] = field(default_factory=list)
     decisions: int = 0
 
     def event_at(self, step: int) -> int:
@@ -50,26 +51,43 @@ def reference() -> Reference:
         ref.starts.append(world.tick)
         ref.frozen.append(world.frozen())
         world.feed(topic, event)
-    ref.last_step, ref.names = world.tick, dict(world.names_at)
-    found = checks.valid(world)
+        found = checks.valid(world)
+        ref.written.append(checks.written(world, found))
+        ref.outcomes.append(checks.outcome(found))
+    ref.starts.append(world.tick)
+    ref.frozen.append(world.frozen())
+    ref.names = dict(world.names_at)
+    ref.last_step = world.tick
     checks.check(world, found)
     ref.decisions = checks.verify(world, found)
-    ref.written, ref.outcome = checks.written(world, found), checks.outcome(found)
     return ref
 
 
-def crash(step: int, kind: str) -> None:
+@cache
+def states(event: int, name: str) -> list[Any]:
+    """States of a worker's sources in the reference after an event."""
+    world = World.thawed(reference().frozen[event + 1])
+    return _states(world, name)
+
+
+def _states(world: World, name: str) -> list[Any]:
+    return [checks.state(source) for source in world.live[name][0].shell.sources.values()]
+
+
+def crash(step: int, kind: str, *, to_the_end: bool = True) -> None:
     """Run the scenario with a crash of that kind at that micro-step; AssertionError, naming both,
-    where anything valid changed."""
+    where anything valid changed. Not `to_the_end`: up to the end of the next event, where states
+    must be what they are without the crash, so that what follows is."""
     ref = reference()
     at = ref.event_at(step)
+    last = len(ref.events) if to_the_end else min(at + 2, len(ref.events))
     world = World.thawed(ref.frozen[at])
     world.plan = {step: kind}
     try:
-        for topic, event in ref.events[at:]:
+        for topic, event in ref.events[at:last]:
             world.feed(topic, event)
         assert world.struck, "no process makes this step"
-        _compare(ref, world)
+        _compare(ref, world, last - 1)
     except Exception as error:
         who = world.struck[0][0] if world.struck else "nobody"
         where = f"{kind} at micro-step {step} of {who} ({ref.events[at][1].type}): "
@@ -78,7 +96,7 @@ def crash(step: int, kind: str) -> None:
 
 def crash_and_stop(step: int, *, late_ms: int) -> None:
     """The process that makes this step dies, an emergency stop of hot comes at once, and what the
-    process had in flight lands `late_ms` of wall time later. AssertionError where a promise breaks."""
+    process had in flight lands `late_ms` of wall time later. AssertionError if a promise breaks."""
     ref = reference()
     at = ref.event_at(step)
     world = World.thawed(ref.frozen[at])
@@ -101,21 +119,22 @@ def crash_and_stop(step: int, *, late_ms: int) -> None:
         raise AssertionError(f"late at micro-step {step}: {error!r}") from error
 
 
-def _compare(ref: Reference, world: World) -> None:
+def _compare(ref: Reference, world: World, event: int) -> None:
     found = checks.valid(world)
     checks.check(world, found)
     name = world.struck[0][0]
     if name != "gateway":
-        wrote = checks.written(world, found)
-        assert wrote.keys() == ref.written.keys(), f"sources {wrote.keys() ^ ref.written.keys()}"
-        for source, records in ref.written.items():
+        wrote, wanted = checks.written(world, found), ref.written[event]
+        assert wrote.keys() == wanted.keys(), f"sources {wrote.keys() ^ wanted.keys()}"
+        for source, records in wanted.items():
             for number, pair in enumerate(zip(records, wrote[source], strict=False)):
                 assert pair[0] == pair[1], f"{source} wrote record {number} otherwise: {pair}"
             assert len(records) == len(wrote[source]), (
                 f"{source} wrote {len(wrote[source])} records, {len(records)} without the kill"
             )
+        assert _states(world, name) == states(event, name), "its state differs"
     got = checks.outcome(found)
-    assert got == ref.outcome, f"fills or equity differ: {got}, without the kill {ref.outcome}"
+    assert got == ref.outcomes[event], f"fills or equity differ: {got}, not {ref.outcomes[event]}"
     checks.verify(world, found, {name} if name in ALL_PURE else ("venue",))
 
 

@@ -27,7 +27,7 @@ from schemas.envelope import Envelope
 from schemas.topics import TOPICS, partition_of
 from streams.gateway import GatewayShell
 from streams.recovery import Identity
-from streams.shell import Shell
+from streams.shell import CHECKPOINT_S, Shell
 from streams.venue_window import outside_window
 from tests.streams.crash_scenario import PARTITIONS
 from tests.streams.memory import Broker, InFlight, MemoryLog, ignored
@@ -196,7 +196,7 @@ class World:
         return self.tick
 
     def _pause(self, process: Process) -> None:
-        """Stop here; the new one starts and, in turn, does nothing more, a little, or everything."""
+        """Stop here; the new one starts and, in turn, does nothing more, a little, or all."""
         at = self.tick
         self.live[process.name].remove(process)
         process.blind = ZOMBIE_TURNS
@@ -241,7 +241,7 @@ class World:
         self.publish(topic, event)
         self.settle()
         if topic == "clock":
-            for now_s in (0.0, 10.0):
+            for now_s in (0.0, CHECKPOINT_S):
                 for name in NAMES:
                     self._checkpoint(self.live[name][0], now_s)
             self.settle()

@@ -1,7 +1,7 @@
 """A log in memory with what makes a real one hard: each process has appends in flight of its own.
 
-What a process appended is in the log only when it is delivered; a kill loses what was in flight, and
-a prefix of it may land later. Every micro-step (an append, a delivery, a read) is announced first.
+What a process appended is in the log only when it is delivered; a kill loses what was in flight,
+and a prefix of it may land later. Every micro-step (append, delivery, read) is announced first.
 """
 
 from collections import deque

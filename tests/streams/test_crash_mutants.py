@@ -175,9 +175,8 @@ def test_a_gateway_that_does_not_wait_after_its_fence_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gateway_does_not_wait(monkeypatch)
-    with pytest.raises(AssertionError, match="ended with 0 filled, the venue filled"):
-        for step in reference().steps_of_entry("gateway"):
-            crash_and_stop(step, late_ms=600)
+    found = [_why(step) for step in reference().steps_of_entry("gateway")]
+    assert any("ended with 0 filled, the venue filled" in why for why in found)
 
 
 def test_a_restart_that_forgets_the_other_account_of_a_fact_is_caught(
@@ -187,6 +186,14 @@ def test_a_restart_that_forgets_the_other_account_of_a_fact_is_caught(
     steps = [s for s in ref.steps("venue") if ref.events[ref.event_at(s)][0] == "market"]
     forget_redo(monkeypatch)
     assert any(_fails(step, "lost") for step in steps), forget_redo.__doc__
+
+
+def _why(step: int) -> str:
+    try:
+        crash_and_stop(step, late_ms=600)
+    except AssertionError as error:
+        return str(error)
+    return ""
 
 
 def _fails(step: int, kind: str) -> bool:

@@ -21,10 +21,7 @@ IDENTITY = Identity("build", "configuration", {"trade.signal.safe": "id"})
 @pytest.fixture
 def world() -> World:
     """The whole scenario, at rest."""
-    ref = reference()
-    made = World.thawed(ref.frozen[-1])
-    made.feed(*ref.events[-1])
-    return made
+    return World.thawed(reference().frozen[-1])
 
 
 def put(broker: Broker, key: str, raw: bytes, message_key: str = ALPHA) -> Incoming:

@@ -1,0 +1,52 @@
+"""Runs of the whole system that several tests look at: each is made once a session."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from replay.log import LogRecord
+from tests.system.running import Checkout, Told, scratch, told_by_engine, valid_records
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A demo that has run: what it printed, and the same run reopened by `up --run last`."""
+
+    checkout: Checkout
+    report: dict[str, Any]
+    reopened: dict[str, str]
+    records: list[LogRecord]
+
+    @property
+    def kafka(self) -> str:
+        return self.reopened["kafka"]
+
+
+@pytest.fixture(scope="session")
+def hours(full: bool) -> tuple[str, str]:
+    """First minute and end of the compared runs."""
+    return ("2021-05-17", "2021-05-20") if full else ("2021-05-19T11:00", "2021-05-19T15:00")
+
+
+@pytest.fixture(scope="session")
+def by_engine(hours: tuple[str, str]) -> Told:
+    """What the in-process engine writes for these hours."""
+    return told_by_engine(*hours)
+
+
+@pytest.fixture(scope="session")
+def finished(hours: tuple[str, str], full: bool) -> Iterator[Finished]:
+    """The demo at full speed, and its run reopened."""
+    with scratch() as data:
+        checkout = Checkout(data, PYTHONHASHSEED="0")
+        limit_s = 1500 if full else 200
+        report = checkout.json("demo", "--from", hours[0], "--to", hours[1], timeout_s=limit_s)
+        assert checkout.left() == [], "the demo left processes behind"
+        reopened = checkout.json("up", "--run", "last", "--detach", timeout_s=150)
+        try:
+            yield Finished(checkout, report, reopened, valid_records(reopened["kafka"]))
+        finally:
+            checkout.run("down", timeout_s=90)
+        assert checkout.left() == []

@@ -1,0 +1,261 @@
+"""Running the real system: the command line as a person uses it, or a system of this process.
+
+Every system has a data folder of its own, and is looked through for processes left behind.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaException, TopicPartition
+
+from commands.demo import _moment, demo_plan
+from commands.live import LiveSystem
+from replay.engine import Engine, accounts_of
+from replay.log import LogRecord, read_kafka
+from runtime.settings import ROOT
+from schemas.envelope import Envelope
+from schemas.topics import CLOCK
+from streams.feed import fed, parser
+from streams.kafka_log import consumer
+from tests import checker
+
+LIMIT_S = 3000 if "--full" in sys.argv else 300
+"""How long a test that runs a whole system may take, on a machine that others use as well."""
+STEP_S = 0.03
+Told = dict[tuple[str, str], list[tuple[str, str, str, str]]]
+"""By topic and account, in order: type, subject, time and data of each record."""
+
+
+class Checkout:
+    """The command line with a data folder of its own; no output of it may hold a traceback."""
+
+    def __init__(self, data: Path, **environment: str) -> None:
+        self.data = data
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("QUANTUM_")}
+        if cached := os.environ.get("QUANTUM_CACHE"):
+            kept["QUANTUM_CACHE"] = cached
+        self.environment = kept | {
+            "PYTHONPATH": str(ROOT),
+            "QUANTUM_DATA": str(data),
+            "COLUMNS": "250",
+            **environment,
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin a command, in a process group of its own, as a terminal would."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "commands", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0, timeout_s: float = 60) -> tuple[str, str]:
+        """Run a command to its end; stdout and stderr. `code`: the exit code it must have."""
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            out, err = process.communicate(timeout=30)
+            pytest.fail(
+                f"{arguments} took more than {timeout_s:.0f} s: {out[-2000:]} {err[-2000:]}"
+            )
+        assert "Traceback" not in out + err, err
+        assert process.returncode == code, f"{arguments} ended with {process.returncode}: {err}"
+        return out, err
+
+    def json(self, *arguments: str, code: int = 0, timeout_s: float = 60) -> Any:
+        """What a command prints with --json."""
+        return json.loads(self.run(*arguments, "--json", code=code, timeout_s=timeout_s)[0])
+
+    def left(self) -> list[str]:
+        """Command lines of processes of this data folder."""
+        return left_of(self.data)
+
+    def outputs(self) -> Iterator[tuple[Path, str]]:
+        """All that processes of this folder wrote on stdout and stderr."""
+        for path in (*self.data.glob("runs/*/logs/*.out"), *self.data.glob("*.log")):
+            yield path, path.read_text(errors="replace")
+
+
+def left_of(data: Path) -> list[str]:
+    """Command lines of the processes that work in a data folder, but for zombies and ourselves."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (
+                (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
+            place = (process / "cwd").readlink()
+        except OSError:
+            continue
+        mine = str(data) in command or place.is_relative_to(data)
+        if mine and command and int(process.name) != os.getpid():
+            found.append(f"{process.name} {command[:150]}")
+    return found
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A data folder with a path short enough for Postgres's socket; gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="qt-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def live(kind: type[LiveSystem] = LiveSystem, **environment: str) -> Iterator[LiveSystem]:
+    """A whole system under this process, not yet started; no process of it is left afterwards."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    with scratch() as data, pytest.MonkeyPatch.context() as patch:
+        for name in ("QUANTUM_KAFKA", "QUANTUM_POSTGRES"):
+            patch.delenv(name, raising=False)
+        for name, value in {"QUANTUM_DATA": str(data), **environment}.items():
+            patch.setenv(name, value)
+        try:
+            with kind(details={"command": "test"}) as system:
+                yield system
+                assert system.feed_error() is None
+            for path in system.run.logs.glob("*.out"):
+                assert "Traceback" not in path.read_text(errors="replace"), path
+            assert left_of(data) == []
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+class Minutes:
+    """How many candle minutes the feed of a running system has ticked; the last known while the
+    broker is away."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._consumer = consumer(bootstrap)
+        self._known = 0
+        self._asked = 0.0
+
+    def __call__(self) -> int:
+        if time.monotonic() - self._asked > 0.1:
+            self._asked = time.monotonic()
+            try:
+                partition = TopicPartition(CLOCK.name, 0)
+                self._known = int(self._consumer.get_watermark_offsets(partition, timeout=0.2)[1])
+            except KafkaException:
+                pass
+        return self._known
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def run_to_end(system: LiveSystem, each: Callable[[int], None] = lambda _minute: None) -> None:
+    """Supervise until the feed has published everything; `each` is called between, with the minute
+    the feed has come to."""
+    minutes = Minutes(system.kafka)
+    deadline = time.monotonic() + LIMIT_S
+    try:
+        while system.feed_done() is None:
+            system.check()
+            assert system.feed_error() is None
+            assert time.monotonic() < deadline, f"minute {minutes()}: {system.supervisor.state()}"
+            each(minutes())
+            time.sleep(STEP_S)
+    finally:
+        minutes.close()
+
+
+def wait_until(true: Callable[[], bool], what: str, *, seconds: float = 30) -> None:
+    """Return when it is so; fails naming `what` otherwise."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(STEP_S)
+
+
+# ---------------------------------------------------------------------- what is compared
+
+
+def valid_records(bootstrap: str) -> list[LogRecord]:
+    """The valid records of all event topics, in append order."""
+    return [record for record in read_kafka(bootstrap) if record.valid]
+
+
+def told(events: Iterable[tuple[str, Envelope]]) -> Told:
+    """What `trade.*` events say, from (topic, event)."""
+    said: Told = defaultdict(list)
+    for topic, event in events:
+        if event.type.startswith("trade."):
+            data: Any = event.data  # type: ignore[attr-defined]
+            said[topic, event.partitionkey].append(
+                (event.type, event.subject, event.time, data.model_dump_json(exclude_none=True))
+            )
+    return said
+
+
+def told_by(records: Iterable[LogRecord]) -> Told:
+    """The same from records of the log."""
+    return told((r.topic, r.event) for r in records if r.event is not None)
+
+
+@cache
+def told_by_engine(start: str, end: str) -> Told:
+    """The same as the in-process engine writes it for a demo of these hours."""
+    plan = demo_plan(moment(start), moment(end), "max")
+    options = parser().parse_args(["--kafka", "none", "--folder", "none", *plan.arguments])
+    records = list(fed(options))
+    engine = Engine(accounts_of(event for _, event in records))
+    for topic, event in records:
+        engine.feed(topic, event)
+    return told((stored.key.partition("/")[0], stored.event) for stored in engine.log.order)
+
+
+def moment(text: str) -> datetime:
+    """A time as people write it on the command line."""
+    return _moment("--from", text)
+
+
+def assert_same(found: Told, expected: Told) -> None:
+    """The same records in the same order; the first that differs is shown otherwise."""
+    assert sorted(found) == sorted(expected)
+    for key, records in expected.items():
+        for ours, right in zip(found[key], records, strict=False):
+            assert ours == right, f"{key}:\n{ours}\nand not\n{right}"
+        assert len(found[key]) == len(records), key
+
+
+def fills(records: Iterable[LogRecord]) -> set[tuple[str, str, str, str]]:
+    """Account, client order id, quantity and price of every fill."""
+    return {
+        (record.event.partitionkey, item.client_order_id, item.quantity, item.price)
+        for record in records
+        if record.event is not None and record.event.type == "trade.execution.reported.v1"
+        for item in record.event.data.items  # type: ignore[attr-defined]
+        if item.kind == "filled"
+    }
+
+
+def checked(bootstrap: str) -> dict[str, Any]:
+    """Figures of the independent checker, which finds nothing wrong."""
+    figures, wrong = checker.check(checker.read(bootstrap))
+    assert wrong == []
+    return figures

@@ -1,0 +1,108 @@
+"""The demo on 19 May 2021 through the real broker and the real database.
+
+Run as a person runs it, looked at afterwards by reopening it; and once more at another speed under
+another hash seed. What it must show is in the issue of the spine.
+"""
+
+from collections import Counter
+
+import psycopg
+import pytest
+
+from commands.demo import demo_plan
+from projections.digest import equals_replay
+from tests.system.conftest import Finished
+from tests.system.running import (
+    LIMIT_S,
+    Told,
+    assert_same,
+    checked,
+    live,
+    moment,
+    run_to_end,
+    told_by,
+    valid_records,
+)
+
+pytestmark = pytest.mark.timeout(LIMIT_S)
+SHOWN = {
+    "LOW_CONFIDENCE",
+    "GUARD_A_OPEN_INTENT",
+    "GUARD_B_SIZE_PCT",
+    "GUARD_C_RATE_LIMIT",
+    "POSITION_OPEN",
+    "COOLDOWN",
+    "SYMBOL_UNKNOWN",
+    "STALE_SIGNAL",
+    "DUPLICATE_SIGNAL",
+    "PRICE_COLLAR",
+}
+
+
+def test_the_demo_writes_what_the_engine_writes(finished: Finished, by_engine: Told) -> None:
+    assert_same(told_by(finished.records), by_engine)
+
+
+def test_another_speed_and_another_hash_seed_change_nothing(
+    hours: tuple[str, str], by_engine: Told, full: bool
+) -> None:
+    with live(PYTHONHASHSEED="1") as system:
+        system.start(demo_plan(moment(hours[0]), moment(hours[1]), "5000" if full else "2000"))
+        run_to_end(system)
+        assert_same(told_by(valid_records(system.kafka)), by_engine)
+
+
+def test_every_kind_of_refusal_is_shown(finished: Finished) -> None:
+    shown: Counter[str] = Counter()
+    for account in finished.report["accounts"].values():
+        shown.update(account["rejected"])
+    assert shown.keys() >= SHOWN
+
+
+def test_trades_close_on_both_sides_by_stop_by_target_and_by_an_opposite_signal(
+    finished: Finished,
+) -> None:
+    exits: Counter[str] = Counter()
+    for account in finished.report["accounts"].values():
+        exits.update(account["exits"])
+    assert exits.keys() >= {"stop", "target", "exit_signal"}
+    with psycopg.connect(finished.reopened["postgres"]) as connection:
+        rows = connection.execute(
+            "SELECT side, count(*) FROM live.trades WHERE closed_at IS NOT NULL GROUP BY side"
+        ).fetchall()
+    assert len(dict(rows)) == 2, rows
+
+
+def test_the_projections_equal_a_replay_before_and_after_the_restart(finished: Finished) -> None:
+    assert finished.report["projections_equal_replay"] is True
+    assert finished.report["differences"] == []
+    equal, differences = equals_replay(finished.kafka, finished.reopened["postgres"], timeout_s=60)
+    assert equal, differences
+
+
+def test_the_independent_checker_finds_nothing_and_the_same_figures(finished: Finished) -> None:
+    figures = checked(finished.kafka)
+    assert figures["signals"] == finished.report["signals"]
+    assert figures["accounts"].keys() == finished.report["accounts"].keys()
+    for name, account in figures["accounts"].items():
+        reported = finished.report["accounts"][name]
+        assert {key: reported[key] for key in account} == account, name
+
+
+def test_a_reopened_run_says_what_the_demo_said(finished: Finished) -> None:
+    status = finished.checkout.json("status")
+    for name, account in finished.report["accounts"].items():
+        again = status["accounts"][name]
+        assert {key: again[key] for key in account} == account
+    assert finished.reopened["run"] == finished.report["run"]
+
+
+def test_the_reopened_run_is_rebuilt_to_equal_tables(finished: Finished) -> None:
+    rebuilt = finished.checkout.json("rebuild", "--verify", timeout_s=120)
+    assert rebuilt["equal"] is True
+    assert rebuilt["events"] > len(finished.records)
+
+
+def test_nothing_printed_a_traceback(finished: Finished) -> None:
+    for path, text in finished.checkout.outputs():
+        assert "Traceback" not in text, path
