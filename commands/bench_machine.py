@@ -1,4 +1,4 @@
-"""What a figure was measured on: cores, memory, load, versions. Without it a figure says nothing."""
+"""What a figure was measured on: cores, memory, load, versions. Without it a figure says little."""
 
 import os
 import platform

@@ -219,11 +219,26 @@ def throughput(world: World, *, signals: int, parts: int) -> dict[str, Any]:
 
 
 def _records(world: World, signals: int, parts: int) -> list[Published]:
-    """Each account and symbol once: an approval without an end blocks the next (guard A)."""
-    groups = [world.symbols[n : n + parts] for n in range(0, len(world.symbols), parts)]
-    slots = [(account, group) for group in groups for account in world.accounts]
-    wanted = -(-signals // parts)
-    if wanted > len(slots):
-        most = len(slots) * parts
-        raise CommandError(f"--signals {signals}: {most} at most with these accounts and symbols")
-    return [world.signal(account, group) for account, group in slots[:wanted]]
+    slots = slots_for(world.accounts, world.symbols, signals=signals, parts=parts)
+    return [world.signal(account, group) for account, group in slots]
+
+
+def slots_for(
+    accounts: list[str], symbols: list[str], *, signals: int, parts: int
+) -> list[tuple[str, list[str]]]:
+    """Accounts and symbols of each record: every pair once, since an approval without an end
+    blocks the next one in its symbol (guard A). CommandError where there are too few."""
+    groups = [symbols[n : n + parts] for n in range(0, len(symbols), parts)]
+    slots = [(account, group) for group in groups for account in accounts]
+    chosen, left = [], signals
+    for account, group in slots:
+        if left <= 0:
+            break
+        chosen.append((account, group[:left]))
+        left -= len(group)
+    if left > 0:
+        raise CommandError(
+            f"--signals {signals}: {signals - left} at most with {len(accounts)} accounts and "
+            f"{len(symbols)} symbols; raise --accounts or --symbols"
+        )
+    return chosen

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+from sqlalchemy.exc import OperationalError
+
 from commands import topics_apply
 from commands.console import say
 from migrations.chain import upgrade
@@ -20,6 +22,7 @@ from runtime.build import code_digest
 from runtime.kafka import EmbeddedKafka
 from runtime.postgres import EmbeddedPostgres
 from runtime.prepare import prepare
+from runtime.processes import ServiceError
 from runtime.runs import Run, RunLock
 from runtime.service import Service
 from runtime.settings import ROOT, Settings
@@ -93,12 +96,22 @@ class LiveSystem:
         self.supervisor.add([self._worker(name) for name in workers])
         self.supervisor.check()
         topics_apply.apply(self.kafka)
-        upgrade(self.postgres)
+        self._migrate()
         self.supervisor.start()
         if feed is not None:
             self.supervisor.add([self._feed(feed)])
             self.supervisor.check()
         self.run.update(state="running", pids=self.supervisor.pids())
+
+    def _migrate(self) -> None:
+        try:
+            upgrade(self.postgres)
+        except OperationalError as error:
+            detail = str(error.orig).strip().splitlines()[0]
+            raise ServiceError(
+                f"Postgres at {self.postgres} does not answer ({detail}): correct QUANTUM_POSTGRES,"
+                " or unset it to use the embedded one."
+            ) from None
 
     def _environment(self) -> dict[str, str]:
         """A child's environment: this checkout's code, its byte code in the data folder only."""

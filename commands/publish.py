@@ -24,6 +24,7 @@ TOPIC_OF: dict[str, Topic] = {
     "command.emergency.stop.v1": COMMANDS_CONTROL,
     "command.emergency.reset.v1": COMMANDS_CONTROL,
     "command.account.resume.v1": COMMANDS_CONTROL,
+    "command.trade.delete.v1": COMMANDS_CONTROL,
     "trade.signal.published.v1": SIGNAL,
     "trade.intent.published.v1": INTENT,
 }
@@ -33,6 +34,7 @@ SHORT = {
     "emergency.stop": "command.emergency.stop.v1",
     "emergency.reset": "command.emergency.reset.v1",
     "account.resume": "command.account.resume.v1",
+    "trade.delete": "command.trade.delete.v1",
     "signal": "trade.signal.published.v1",
     "intent": "trade.intent.published.v1",
 }

@@ -20,8 +20,8 @@ def send(
         str,
         typer.Argument(
             metavar="TYPE",
-            help="signal, intent, policy.set, emergency.stop, emergency.reset, account.resume; "
-            "or the full type.",
+            help="signal, intent, policy.set, emergency.stop, emergency.reset, account.resume, "
+            "trade.delete; or the full type.",
         ),
     ],
     fields: Annotated[
@@ -40,6 +40,10 @@ def send(
       ./quantum send intent symbol=ETHUSDT side=SELL confidence=0.8 limit_price=2500.00 --wait
       ./quantum send policy.set expected_version=2 cooldown_s=60 operator=ann reason=test
       ./quantum send emergency.stop operator=ann reason=drill --account hot --wait
+      ./quantum send trade.delete trade_id=ID operator=ann reason=duplicate --account main
+
+    trade.delete takes a closed trade out of the default view of trades. It removes nothing: the
+    trade stays in the log and among all trades, and an open trade stays listed until it is closed.
 
     It is checked before it leaves. A refusal is exit code 4.
     """

@@ -12,6 +12,7 @@ import typer
 
 from commands.console import AsJson, CommandError, ExitCode, print_json, say
 from commands.live import FeedPlan, LiveSystem
+from gateways.candles import CandleFileError, read_candles
 from runtime import logs, processes, runs
 from runtime.settings import Settings
 
@@ -37,7 +38,7 @@ def up(
     Examples:
       ./quantum up                                   a system with a live clock and no market
       ./quantum up --detach                          the same, in the background
-      ./quantum up --feed a.parquet b.parquet --from 2021-05-19 --to 2021-05-20 --speed 60
+      ./quantum up --feed a.parquet --feed b.parquet --from 2021-05-19 --to 2021-05-20 --speed 60
       ./quantum up --run last                        look into a finished run again
     """
     if detach:
@@ -51,6 +52,8 @@ def up(
         _announce(system, as_json)
         while not system.interrupted:
             system.check()
+            if plan is not None and (error := system.feed_error()):
+                raise CommandError(f"the feed stopped, and everything with it: {error}")
             time.sleep(POLL_S)
         say("stopping")
 
@@ -64,6 +67,11 @@ def feed_plan(paths: list[Path], start: str | None, end: str | None, speed: str)
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise CommandError(f"there is no file {missing[0]}", ExitCode.MISUSE)
+    for path in paths:
+        try:
+            read_candles(path)
+        except CandleFileError as error:
+            raise CommandError(str(error), ExitCode.MISUSE) from None
     arguments = [*(str(p.absolute()) for p in paths), "--from", start, "--to", end]
     return FeedPlan((*arguments, *speed_arguments(speed)))
 

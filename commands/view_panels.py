@@ -10,7 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from commands.view_columns import Column, Grid, fitted, shares
 from commands.view_state import ViewState
+from replay.account_summary import OpenPosition
 from replay.summary import VerdictLine
 from schemas.scalars import micros
 from schemas.topics import WORKERS
@@ -19,6 +21,7 @@ SPARKS = "▁▂▃▄▅▆▇█"
 STATES = {"ACTIVE": "green", "REDUCING": "yellow", "HALTED": "bold red"}
 REGIMES = {"NORMAL": "green", "HIGH_VOL": "yellow", "EXTREME_VOL": "bold red"}
 EDGE = 2
+PRICE_CURVE_MAX, EQUITY_CURVE_MAX = 24, 28
 
 
 def frame(
@@ -43,13 +46,16 @@ def frame(
         Layout(_signals(state, signals - EDGE - 1, narrow), size=signals),
         Layout(name="bottom", size=bottom),
     )
+    prices, books = fitted(size.width, _prices(state), _accounts(state))
+    left, right = shares(size.width, prices, books)
     whole["top"].split_row(
-        Layout(_prices(state, 0 if narrow else 24), ratio=9),
-        Layout(_accounts(state, 8 if narrow else 28, narrow), ratio=11),
+        Layout(_panel(prices.table(left), "prices"), size=left),
+        Layout(_panel(books.table(right), "accounts")),
     )
+    lag = 34 if narrow else 40
     whole["bottom"].split_row(
-        Layout(_positions(state, bottom - EDGE - 1, narrow), ratio=3),
-        Layout(_lag(state), size=34 if narrow else 40),
+        Layout(_positions(state, bottom - EDGE - 1, size.width - lag)),
+        Layout(_lag(state), size=lag),
     )
     return whole
 
@@ -93,50 +99,60 @@ def _header(
     return _panel(Group(line, bar), f"Quantum Trader {title}".strip())
 
 
-def _prices(state: ViewState, spark: int) -> RenderableType:
-    curve = [("", "<")] if spark else []
-    table = _table(
-        ("symbol", "<"), ("last", ">"), ("%", ">"), *curve, ("ATR %", ">"), ("regime", "<")
+def _prices(state: ViewState) -> Grid:
+    lines = sorted(state.summary.prices.items())
+    hours = [state.summary.hours.get(symbol) for symbol, _ in lines]
+    ranges = [hour.atr_pct if hour else None for hour in hours]
+    regimes = [hour.regime if hour else "NORMAL" for hour in hours]
+    columns = (
+        Column("symbol", [Text(symbol, style="bold") for symbol, _ in lines], justify="left"),
+        Column("last", [Text(f"{line.last:,}") for _, line in lines]),
+        Column("%", [_coloured(line.change_pct, 2) for _, line in lines]),
+        Column("ATR %", [Text("-" if atr is None else f"{atr:.2f}") for atr in ranges], rank=1),
+        Column(
+            "regime",
+            [Text(regime.replace("_VOL", ""), style=REGIMES[regime]) for regime in regimes],
+            justify="left",
+            width_min=len("EXTREME"),
+        ),
     )
-    for symbol, line in sorted(state.summary.prices.items()):
-        hours = state.summary.hours.get(symbol)
-        atr = hours.atr_pct if hours else None
-        regime = hours.regime if hours else "NORMAL"
-        table.add_row(
-            Text(symbol, style="bold"),
-            f"{line.last:,}",
-            _coloured(line.change_pct, 2),
-            *(
-                [Text(sparkline(state.closes.get(symbol, ()), spark), style="cyan")]
-                if spark
-                else []
-            ),
-            "-" if atr is None else f"{atr:.2f}",
-            Text(regime.replace("_VOL", ""), style=REGIMES[regime]),
-        )
-    return _panel(table, "prices")
+
+    def curve(row: int, width: int) -> str:
+        return sparkline(state.closes.get(lines[row][0], ()), width)
+
+    return Grid(columns, curve, "%", PRICE_CURVE_MAX)
 
 
-def _accounts(state: ViewState, spark: int, narrow: bool) -> RenderableType:
-    judged = [] if narrow else [("approved", ">"), ("refused", ">")]
-    table = _table(
-        ("account", "<"), ("equity", ">"), ("%", ">"), ("", "<"), ("dd %", ">"), *judged,
-        ("state", "<"),
-    )  # fmt: skip
+def _accounts(state: ViewState) -> Grid:
     marks = state.summary.marks
-    for name, account in sorted(state.summary.accounts.items()):
-        equity, start = account.equity(marks), account.booked("transfers")
-        change = 100 * (equity - start) / start if start else Decimal(0)
-        table.add_row(
-            Text(name, style="bold"),
-            f"{equity:,.2f}",
-            _coloured(change, 2),
-            Text(sparkline([float(v) for v in account.curve], spark), style="cyan"),
-            f"{account.nav.drawdown_pct:.2f}",
-            *([] if narrow else [str(account.approved), str(sum(account.rejected.values()))]),
-            Text(account.trading_state, style=STATES.get(account.trading_state, "red")),
-        )
-    return _panel(table, "accounts")
+    lines = sorted(state.summary.accounts.items())
+    accounts = [account for _, account in lines]
+    equities = [account.equity(marks) for account in accounts]
+    starts = [account.booked("transfers") for account in accounts]
+    changes = [
+        100 * (equity - start) / start if start else Decimal(0)
+        for equity, start in zip(equities, starts, strict=True)
+    ]
+    refused = [sum(account.rejected.values()) for account in accounts]
+    states = [account.trading_state for account in accounts]
+    columns = (
+        Column("account", [Text(name, style="bold") for name, _ in lines], justify="left"),
+        Column("equity", [Text(f"{equity:,.2f}") for equity in equities]),
+        Column("%", [_coloured(change, 2) for change in changes]),
+        Column("dd %", [Text(f"{account.nav.drawdown_pct:.2f}") for account in accounts]),
+        Column("approved", [Text(str(account.approved)) for account in accounts], rank=2),
+        Column("refused", [Text(str(count)) for count in refused], rank=3),
+        Column(
+            "state",
+            [Text(word, style=STATES.get(word, "red")) for word in states],
+            justify="left",
+        ),
+    )
+
+    def curve(row: int, width: int) -> str:
+        return sparkline([float(value) for value in accounts[row].curve], width)
+
+    return Grid(columns, curve, "%", EQUITY_CURVE_MAX)
 
 
 def _signals(state: ViewState, rows: int, narrow: bool) -> RenderableType:
@@ -165,33 +181,38 @@ def _verdict(body: Text, line: VerdictLine, narrow: bool) -> None:
     body.append(line.why, style="" if approved else "bright_black")
 
 
-def _positions(state: ViewState, rows: int, narrow: bool) -> RenderableType:
-    columns = [("account", "<"), ("symbol", "<"), ("quantity", ">"), ("entry", ">")]
-    columns += [] if narrow else [("mark", ">")]
-    table = _table(*columns, ("stop", ">"), ("target", ">"), ("P&L", ">"))
+def _positions(state: ViewState, rows: int, width: int) -> RenderableType:
     lines = [
         (name, position)
         for name, account in sorted(state.summary.accounts.items())
         for position in account.open_positions(state.summary.marks)
     ]
-    for name, position in lines[:rows]:
-        sign = "" if position.side == "LONG" else "-"
-        cells: list[RenderableType] = [
-            name,
-            position.symbol,
-            Text(f"{sign}{position.quantity}", style="green" if not sign else "red"),
-            f"{position.entry:,.2f}",
-        ]
-        cells += [] if narrow else [f"{position.mark:,.2f}"]
-        stop = "none" if position.stop is None else f"{position.stop:,.2f}"
-        table.add_row(
-            *cells,
-            Text(stop, style="red" if position.stop is None else ""),
-            "-" if position.target is None else f"{position.target:,.2f}",
-            _coloured(position.unrealised, 2),
-        )
+    if not lines:
+        return _panel(Text("nothing is open", style="bright_black"), "open")
+    shown = [position for _, position in lines[:rows]]
+    columns = (
+        Column("account", [Text(name) for name, _ in lines[:rows]], justify="left"),
+        Column("symbol", [Text(each.symbol) for each in shown], justify="left"),
+        Column("quantity", [_quantity(each) for each in shown]),
+        Column("entry", [Text(f"{each.entry:,.2f}") for each in shown], rank=1),
+        Column("mark", [Text(f"{each.mark:,.2f}") for each in shown], rank=3),
+        Column("stop", [_level(each.stop, Text("none", style="red")) for each in shown]),
+        Column("target", [_level(each.target, Text("-")) for each in shown], rank=2),
+        Column("P&L", [_coloured(each.unrealised, 2) for each in shown]),
+    )
     more = f" (and {len(lines) - rows} more)" if len(lines) > rows else ""
-    return _panel(table if lines else Text("nothing is open", style="bright_black"), f"open{more}")
+    (grid,) = fitted(width, Grid(columns))
+    return _panel(grid.table(width), f"open{more}")
+
+
+def _quantity(position: OpenPosition) -> Text:
+    if position.side == "LONG":
+        return Text(str(position.quantity), style="green")
+    return Text(f"-{position.quantity}", style="red")
+
+
+def _level(price: Decimal | None, missing: Text) -> Text:
+    return missing if price is None else Text(f"{price:,.2f}")
 
 
 def _lag(state: ViewState) -> RenderableType:

@@ -29,6 +29,10 @@ from schemas.control import (
     PolicyChanged,
     PolicyChangedData,
     PolicySet,
+    TradeDelete,
+    TradeDeleted,
+    TradeDeletedData,
+    TradeDeletion,
 )
 from schemas.envelope import Envelope
 from schemas.ids import part_id
@@ -142,7 +146,7 @@ class Control:
         current = slices[OWN].policies.accounts.get(account)
         if isinstance(cause, PolicySet):
             answer = _set_policy(current, cause, account, record_id)
-        elif not isinstance(cause, EmergencyStop | EmergencyReset | AccountResume):
+        elif not isinstance(cause, EmergencyStop | EmergencyReset | AccountResume | TradeDelete):
             answer = Refusal(
                 "UNKNOWN_COMMAND",
                 f"{cause.type} is no command of {COMMANDS_CONTROL.name}; send it to its own topic",
@@ -156,6 +160,8 @@ class Control:
             flats: tuple[FlatSeen, ...] = slices[ORDER.name]
             seen = flats[partition_of(account, len(flats))].flat.get(account)
             answer = _reset(current, cause, record_id, seen)
+        elif isinstance(cause, TradeDelete):
+            answer = _delete(cause, account, record_id)
         else:
             answer = _resume(cause, account)
         return _refused(cause, account, answer) if isinstance(answer, Refusal) else answer
@@ -329,6 +335,20 @@ def _resume(command: AccountResume, account: str) -> Decision | Refusal:
         account,
         AccountResumedData(processor=data.processor, operator=data.operator, reason=data.reason),
     )
+
+
+def _delete(command: TradeDelete, account: str, record_id: str) -> Decision:
+    """CORE-6: a label on a trade, which the projections leave out of the default view once the
+    trade is closed. Trades are not read here: what was said of an unknown or open one is kept, and
+    whatever was said, no trade is lost."""
+    data = command.data
+    item = TradeDeletion(
+        id=part_id(record_id, 0),
+        trade_id=data.trade_id,
+        operator=data.operator,
+        reason=data.reason,
+    )
+    return Decision(TradeDeleted, account, TradeDeletedData(items=(item,)))
 
 
 def _refused(command: Envelope, account: str, refusal: Refusal) -> Decision:

@@ -12,12 +12,13 @@ from typing import Any
 
 from schemas.control import CommandRejection
 from schemas.policy import EMERGENCY_FIELDS, Policy, RlV3Live, field_path
-from schemas.scalars import text
+from schemas.scalars import DECIMAL_PATTERN, POSITIVE_PATTERN, UNSIGNED_PATTERN, text
 
 SECTION = "rl_v3_live"
 FIXED_FIELDS = ("profile", "margin_mode", "position_mode")
 """Set when an account is opened and never again: control reads no positions, and these must not
 change under an open one."""
+_NUMBERS = (DECIMAL_PATTERN, POSITIVE_PATTERN, UNSIGNED_PATTERN)
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NAMES = tuple(n for n in Policy.model_fields if n != SECTION) + tuple(
     f"{SECTION}.{n}" for n in RlV3Live.model_fields
@@ -193,7 +194,7 @@ def _number(value: Any) -> Decimal:
 
 
 def _is_number(schema: dict[str, Any]) -> bool:
-    return "minimum_text" in schema or r"\d*(\.\d+)?" in schema.get("pattern", "")
+    return "minimum_text" in schema or schema.get("pattern") in _NUMBERS
 
 
 def allowed_values(schema: dict[str, Any]) -> str:

@@ -297,6 +297,16 @@ class Fold(Changes):
             drawdown_epoch=event.data.drawdown_epoch,
         )
 
+    def _deleted(self, event: control.TradeDeleted) -> None:
+        for item in event.data.items:
+            self.set(
+                "trades",
+                item.trade_id,
+                deleted_at=event.time,
+                deleted_by=item.operator,
+                deleted_reason=item.reason,
+            )
+
     def _rejected(self, event: control.CommandRejected) -> None:
         self.append(
             "commands_rejected",
@@ -315,6 +325,7 @@ _HANDLERS: dict[tuple[str, str], Callable[[Fold, Any], None]] = {
     (CONTROL.name, "policy.changed.v1"): Fold._policies,
     (CONTROL.name, "emergency.activated.v1"): Fold._activated,
     (CONTROL.name, "emergency.reset.v1"): Fold._was_reset,
+    (CONTROL.name, "trade.deleted.v1"): Fold._deleted,
     (CONTROL.name, "command.rejected.v1"): Fold._rejected,
 }
 

@@ -1,8 +1,9 @@
 """Reading the projections: plain dicts, decimals and times as the canonical text of the log.
 
 Trade state (CORE-6) is saved, closed and deleted by events alone: a position update on the log is
-the save, what it leads to here is what :func:`trade` and :func:`open_trades` get and list. Nothing
-in this package removes a row: closed trades stay for ever. Every function is one statement, so it
+the save, what it leads to here is what :func:`trade` and :func:`open_trades` get and list, and a
+person's `trade.deleted` on the log is the delete. Nothing in this package removes a row: closed
+trades stay for ever, deleted or not. Every function is one statement, so it
 sees one state of the database, also in the moment in which a rebuild swaps generations.
 
 All take an engine of :func:`projections.database.engine`; `account` None means all accounts.
@@ -36,15 +37,20 @@ View = Literal["recent", "open", "all"]
 def trades(
     engine: Engine, account: str | None = None, *, view: View = "recent", limit: int = 1000
 ) -> list[Row]:
-    """Trades, newest first. recent: open ones and those closed within the last 30 days."""
+    """Trades, newest first. recent: open ones and those closed within the last 30 days.
+
+    A deleted trade is left out of `recent` once it is closed; while open it stays listed. `all`
+    has every trade there ever was, with `deleted_at`, `deleted_by` and `deleted_reason`.
+    """
     t = tables.trades
-    query = _of(t, account).order_by(t.c.opened_at.desc(), t.c.trade_id).limit(limit)
+    query = _known(_of(t, account)).order_by(t.c.opened_at.desc(), t.c.trade_id).limit(limit)
     if view == "open":
         query = query.where(t.c.closed_at.is_(None))
     elif view == "recent":
         last = select(func.max(t.c.closed_at)).correlate(None).scalar_subquery()
         month = text("interval '30 days'")
-        query = query.where(t.c.closed_at.is_(None) | (t.c.closed_at >= last - month))
+        shown = t.c.deleted_at.is_(None) & (t.c.closed_at >= last - month)
+        query = query.where(t.c.closed_at.is_(None) | shown)
     return _rows(engine, query)
 
 
@@ -54,8 +60,9 @@ def open_trades(engine: Engine, account: str | None = None) -> list[Row]:
 
 
 def trade(engine: Engine, trade_id: str) -> Row | None:
-    """One trade by its id, open or closed, or None."""
-    rows = _rows(engine, select(tables.trades).where(tables.trades.c.trade_id == trade_id))
+    """One trade by its id, open, closed or deleted, or None."""
+    wanted = tables.trades.c.trade_id == trade_id
+    rows = _rows(engine, _known(select(tables.trades)).where(wanted))
     return rows[0] if rows else None
 
 
@@ -222,6 +229,11 @@ def activity(engine: Engine) -> dict[str, Row]:
 def _of(table: Table, account: str | None) -> Select[Any]:
     query = select(table)
     return query if account is None else query.where(table.c.account == account)
+
+
+def _known(query: Select[Any]) -> Select[Any]:
+    """Without rows that hold nothing but the deletion of a trade nobody opened (a wrong id)."""
+    return query.where(tables.trades.c.opened_at.is_not(None))
 
 
 def _rows(engine: Engine, query: Any) -> list[Row]:

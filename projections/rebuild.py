@@ -95,6 +95,7 @@ def rollback(postgres: str) -> None:
             raise ProjectionError("A rebuild is running: wait for it to end.")
         if not exists(connection, BEFORE):
             raise ProjectionError("There is no generation to go back to: nothing was rebuilt yet.")
+        chain.upgrade(postgres, BEFORE)  # an older build may have made it
         with connection.transaction():
             _lock_projector(connection, LIVE)
             _hand_over(connection, BEFORE)
@@ -154,6 +155,7 @@ class _Rebuild:
             return ["there are no live tables to compare with"]
         if not self.same_log:
             return ["the live tables were made from another log (topic ids differ)"]
+        chain.upgrade(self.postgres, LIVE)  # an older build's tables lack columns to compare
         with closing(connect(self.postgres, autocommit=True)) as connection:
             self._follow(offsets_of(connection, LIVE))
             with connection.transaction():

@@ -91,6 +91,7 @@ trades = _table(
         " exit_average:num realised:num fees:num funding:num net:num opened_at:time entry_at:time"
         " closed_at:time exit_order_id:uuid",
     ),
+    _columns(CONTROL, "deleted_at:time deleted_by:text deleted_reason:text"),
     Index("trades_account", "account", "opened_at"),
     Index("trades_closed", "closed_at"),
 )
@@ -216,11 +217,12 @@ offsets = _table(
 projector = _table("projector", "id:int!", _columns(None, "incarnation:big!"))
 
 TRADES_RECENT = (
-    "SELECT * FROM trades WHERE closed_at IS NULL OR closed_at >= "
-    "(SELECT max(closed_at) FROM trades) - interval '30 days'"
+    "SELECT * FROM trades WHERE opened_at IS NOT NULL AND (closed_at IS NULL OR deleted_at IS NULL "
+    "AND closed_at >= (SELECT max(closed_at) FROM trades) - interval '30 days')"
 )
 """What people see by default: open trades and 30 days of closed ones, counted from the last close
-(event time: a replay of 2021 shows its own last 30 days)."""
+(event time: a replay of 2021 shows its own last 30 days). Closed trades that a person deleted are
+left out. A row without `opened_at` is a deletion of a trade of which nothing else was read."""
 
 FOLDED = tuple(
     t for t in metadata.sorted_tables if t.name not in ("events", "offsets", "projector")

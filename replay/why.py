@@ -11,11 +11,12 @@ from typing import Any
 
 from replay.log import LogRecord
 from replay.why_lines import describe
+from schemas.control import TradeDeletion
 from schemas.envelope import Envelope
 
 _LINKS = ("request_id", "order_id", "owner_id", "step_id", "replaces", "emergency_id", "flat_id")
 """Fields of a part that name another part (or a record). `trade_id` names one too, but only a
-position's own fill; it is followed for positions and closed trades."""
+position's own fill; it is followed for positions, closed trades and deletions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,8 @@ def _of_symbols(items: tuple[Any, ...], symbols: set[str]) -> tuple[Any, ...]:
 def _links(item: Any) -> list[str]:
     """Ids of other parts or records that a part names."""
     names = list(_LINKS)
-    if getattr(item, "kind", None) in ("position", "trade_closed"):
+    about_a_trade = getattr(item, "kind", None) in ("position", "trade_closed")
+    if about_a_trade or isinstance(item, TradeDeletion):
         names += ["trade_id", "exit_order_id"]
     return [other for name in names if (other := getattr(item, name, None)) is not None]
 

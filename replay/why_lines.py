@@ -246,7 +246,18 @@ def _command(event: Any, items: tuple[Any, ...]) -> Text:
     data = event.data
     changes = getattr(data, "changes", None)
     more = ": " + ", ".join(f"{n} = {v!r}" for n, v in changes.items()) if changes else ""
+    if (trade := getattr(data, "trade_id", None)) is not None:
+        more = f": trade {trade}"
     return f"{event.type} for {event.partitionkey} by {data.operator} ({data.reason}){more}", ()
+
+
+def _deleted(event: Any, items: tuple[Any, ...]) -> Text:
+    lines = [
+        f"trade {item.trade_id} deleted from the default view by {item.operator} ({item.reason}); "
+        "it stays among all trades"
+        for item in items
+    ]
+    return lines[0], tuple(lines[1:])
 
 
 def _refused(event: Any, items: tuple[Any, ...]) -> Text:
@@ -278,6 +289,8 @@ _TELLERS: dict[str, Callable[[Any, tuple[Any, ...]], Text]] = {
     "command.emergency.stop.v1": _command,
     "command.emergency.reset.v1": _command,
     "command.account.resume.v1": _command,
+    "command.trade.delete.v1": _command,
+    "trade.deleted.v1": _deleted,
     "command.rejected.v1": _refused,
     "source.skipped.v1": _skipped,
 }

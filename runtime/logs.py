@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 from structlog.typing import EventDict, Processor
 
-from runtime.settings import LogLevel
+from runtime.settings import LogLevel, Settings
 
 MAX_BYTES = 10_000_000
 BACKUPS = 3
@@ -21,12 +21,13 @@ NOISY = ("aiokafka", "faust", "mode", "asyncio", "alembic", "sqlalchemy", "librd
 
 
 def configure(
-    name: str, folder: Path | None, level: LogLevel = "INFO", *, stderr: bool = False
+    name: str, folder: Path | None, level: LogLevel | None = None, *, stderr: bool = False
 ) -> None:
     """Send all logging of this process to `folder/<name>.log` and, if asked, to stderr.
 
     Files hold JSON lines with time (UTC), level, logger, process and event; 10 MB, three older
-    ones kept. Without folder and stderr, logging goes nowhere. Call once, at the start.
+    ones kept. Without folder and stderr, logging goes nowhere. level: None takes that of the
+    settings (`QUANTUM_LOG_LEVEL`). Call once, at the start.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -63,7 +64,7 @@ def configure(
         old.close()
     for handler in handlers or [logging.NullHandler()]:
         root.addHandler(handler)
-    root.setLevel(level)
+    root.setLevel(level or Settings.load().log_level)
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(True)

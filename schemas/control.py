@@ -62,6 +62,20 @@ class AccountResume(Envelope):
     data: AccountResumeData
 
 
+class TradeDeleteData(Model):
+    """Take a closed trade out of the default view (CORE-6). Nothing is removed: the log keeps it,
+    and so does every query for all trades. An open trade stays listed as open."""
+
+    trade_id: Id
+    operator: Operator
+    reason: Line
+
+
+class TradeDelete(Envelope):
+    type: Literal["command.trade.delete.v1"] = "command.trade.delete.v1"
+    data: TradeDeleteData
+
+
 TradingState = Literal["ACTIVE", "REDUCING", "HALTED"]
 
 
@@ -125,6 +139,26 @@ class AccountResumedData(Model):
 class AccountResumed(Envelope):
     type: Literal["account.resumed.v1"] = "account.resumed.v1"
     data: AccountResumedData
+
+
+class TradeDeletion(Model):
+    """One trade that a person wants out of the default view: which, who, why."""
+
+    id: Id
+    trade_id: Id
+    operator: Operator
+    reason: Line
+
+
+class TradeDeletedData(Model):
+    items: tuple[TradeDeletion, ...]
+
+
+class TradeDeleted(Envelope):
+    """A label, not a removal: no decider reads it, no figure changes by it."""
+
+    type: Literal["trade.deleted.v1"] = "trade.deleted.v1"
+    data: TradeDeletedData
 
 
 CommandRejection = Literal[

@@ -17,10 +17,12 @@ Event = Annotated[
     | control.EmergencyStop
     | control.EmergencyReset
     | control.AccountResume
+    | control.TradeDelete
     | control.PolicyChanged
     | control.EmergencyActivated
     | control.EmergencyWasReset
     | control.AccountResumed
+    | control.TradeDeleted
     | control.CommandRejected
     | control.WorkerStarted
     | control.WorkerNotice

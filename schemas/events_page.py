@@ -54,6 +54,9 @@ PLACES: dict[str, Place] = {
     "command.account.resume.v1": Place(
         "commands.control", PEOPLE, "let entries through again after a processor halted the account"
     ),
+    "command.trade.delete.v1": Place(
+        "commands.control", PEOPLE, "take a closed trade out of the default view; nothing is lost"
+    ),
     "policy.changed.v1": Place(
         "control", "control", "a policy at a new version: who, why, before, after, the whole policy"
     ),
@@ -64,6 +67,9 @@ PLACES: dict[str, Place] = {
         "control", "control", "an emergency was lifted; opens a drawdown epoch"
     ),
     "account.resumed.v1": Place("control", "control", "entries of a halted account pass again"),
+    "trade.deleted.v1": Place(
+        "control", "control", "a trade was taken out of the default view: which, who, why"
+    ),
     "command.rejected.v1": Place(
         "control", "control", "a command was refused: code, sentence, value, limit"
     ),

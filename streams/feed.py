@@ -134,7 +134,8 @@ class Feed:
         return ""
 
     def _pace(self, event: Envelope) -> None:
-        if self.speed is None or event.source != "/feed":
+        listing = event.type == "market.instruments.listed.v1"  # stands before the warm-up
+        if self.speed is None or event.source != "/feed" or listing:
             return
         at = micros(event.time)
         if self._wall_at is None:

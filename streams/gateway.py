@@ -158,10 +158,11 @@ class GatewayShell(Shell):
     def _fenced(self, sources: list[Source]) -> None:
         """Orders below the end of `trade.order` may have been sent by an earlier process."""
         at_us = self._wall()
+        ends = self.log.ends([f"{ORDER.name}/{source.partition}" for source in sources])
         for source in sources:
             gateway = self.gateways[source.partition]
             key = f"{ORDER.name}/{source.partition}"
-            gateway.core.fenced_at(at_us, {key: self.log.end(key)}, gateway.epoch)
+            gateway.core.fenced_at(at_us, {key: ends[key]}, gateway.epoch)
 
     def release(self, numbers: Iterable[int]) -> None:
         super().release(numbers)

@@ -16,7 +16,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.envelope import CONTENT_TYPE
 from schemas.topics import dead_letters
@@ -194,6 +194,19 @@ class KafkaLog:
                             f"Kafka at {self.bootstrap}: {error.args[0]}"
                         ) from None
                 time.sleep(RETRY_S)
+
+    def ends(self, keys: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, int]:
+        wanted = {TopicPartition(*split(key)): key for key in keys}
+        if not wanted:
+            return {}
+        admin = AdminClient(client(self.bootstrap))
+        asked = admin.list_offsets(
+            dict.fromkeys(wanted, OffsetSpec.latest()), request_timeout=timeout_s
+        )
+        try:
+            return {wanted[place]: future.result().offset for place, future in asked.items()}
+        except KafkaException:  # a partition that was just made: ask each one until it answers
+            return {key: self.end(key, timeout_s=timeout_s) for key in wanted.values()}
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
         wanted = {key: span for key, span in ranges.items() if span[0] < span[1]}

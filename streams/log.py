@@ -1,6 +1,6 @@
 """What the shell needs of a log. The broker and the in-memory log pass the same contract tests."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +25,9 @@ class Log(Protocol):
 
     def end(self, key: str, *, timeout_s: float = 10.0) -> int:
         """Offset of the next record of a partition, asked of the log now."""
+
+    def ends(self, keys: Iterable[str]) -> dict[str, int]:
+        """The same of several partitions, asked at once."""
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
         """Records of several partitions, each from its start up to before its end. In order within

@@ -68,7 +68,7 @@ def fence(
     done: dict[str, tuple[int, list[Envelope]]] = {}
     while len(done) < len(sources):
         missing = {name: output for name, output in sources.items() if name not in done}
-        _follow(log, missing, state, {name: log.end(output) for name, output in missing.items()})
+        _follow(log, missing, state, _ends(log, missing))
         landed: dict[str, list[int]] = {name: [] for name in missing}
         epochs = {name: state[name].validity.epoch(name) + 1 for name in missing}
         for name, output in missing.items():
@@ -80,6 +80,11 @@ def fence(
             if state[name].validity.epoch(name) < epochs[name]:
                 done[name] = (epochs[name], state[name].records)
     return done
+
+
+def _ends(log: Log, outputs: dict[str, str]) -> dict[str, int]:
+    ends = log.ends(set(outputs.values()))
+    return {name: ends[output] for name, output in outputs.items()}
 
 
 def _follow(

@@ -16,7 +16,9 @@ from types import FrameType
 EVERY_S = 0.004
 WRITE_S = 1.0
 SHOWN = 70
-WAITING = ("wait", "poll", "select", "_batch", "run", "_serve", "_beat", "_look", "accept", "get", "_worker", "end", "list_topics")
+WAITING = frozenset(
+    "wait poll select _batch run _serve _beat _look accept get _worker end list_topics".split()
+)
 
 
 def start(name: str) -> None:

@@ -94,7 +94,7 @@ class Shell:
         """Fence and recover sources, then decide what lies between their basis and the ends."""
         with self.lock:
             fresh = [self._make(number) for number in sorted(set(numbers) - self.sources.keys())]
-            self._watched |= {s.output: self.log.end(s.output) for s in fresh}
+            self._watched |= self.log.ends([s.output for s in fresh])
             own = fence(self.log, {s.name: s.output for s in fresh}, self.identity)
             found = recover(self.log, fresh, own, self.partitions)
             self._own(*self.sources.values(), *fresh)
@@ -140,7 +140,7 @@ class Shell:
             self._own(*(s for s in self.sources.values() if s.partition not in gone))
 
     def _catch_up(self) -> None:
-        ranges = {key: (self.position(key), self.log.end(key)) for key in self._keys}
+        ranges = {key: (self.position(key), end) for key, end in self.log.ends(self._keys).items()}
         backlog = list(self.log.read({k: r for k, r in ranges.items() if r[0] < r[1]}))
         backlog.sort(key=lambda r: (r.timestamp_ms, *_lane_first(r.key), r.offset))
         for record in backlog:

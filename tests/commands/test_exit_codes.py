@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands.app import MODULES
+from tests.commands.conftest import Quantum
 
 ROOT = Path(__file__).parents[2]
 NEED_A_SYSTEM = [
@@ -29,28 +30,36 @@ NEED_A_SYSTEM = [
 
 
 @pytest.mark.parametrize("arguments", NEED_A_SYSTEM, ids=" ".join)
-def test_without_a_system_every_command_ends_with_3_and_says_what_to_do(idle, arguments):
+def test_without_a_system_every_command_ends_with_3_and_says_what_to_do(
+    idle: Quantum, arguments: tuple[str, ...]
+) -> None:
     done = idle(*arguments)
     assert done.exit_code == 3
     assert "./quantum up" in done.output
     assert "Traceback" not in done.output
 
 
-def test_a_broker_that_does_not_answer_is_exit_code_3(idle, monkeypatch):
+def test_a_broker_that_does_not_answer_is_exit_code_3(
+    idle: Quantum, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("QUANTUM_KAFKA", "127.0.0.1:9")
     done = idle("status")
     assert done.exit_code == 3
     assert "127.0.0.1:9 does not answer" in done.stderr.replace("\n", " ")
 
 
-def test_a_setting_that_cannot_be_used_is_misuse(idle, monkeypatch):
+def test_a_setting_that_cannot_be_used_is_misuse(
+    idle: Quantum, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("QUANTUM_KAFKA", "nowhere")
     done = idle("status")
     assert done.exit_code == 2
     assert "QUANTUM_KAFKA=nowhere" in done.stderr
 
 
-def test_an_unexpected_error_is_one_line_and_a_log(idle, tmp_path, monkeypatch):
+def test_an_unexpected_error_is_one_line_and_a_log(
+    idle: Quantum, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken() -> None:
         raise ZeroDivisionError("division by zero")
 
@@ -63,7 +72,7 @@ def test_an_unexpected_error_is_one_line_and_a_log(idle, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", [c for c in MODULES if c not in ("demo", "bench")])
-def test_help_starts_with_examples(idle, command):
+def test_help_starts_with_examples(idle: Quantum, command: str) -> None:
     done = idle(command, "--help")
     assert done.exit_code == 0
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
@@ -72,13 +81,15 @@ def test_help_starts_with_examples(idle, command):
     assert shown.startswith("./quantum"), shown
 
 
-def test_the_help_names_the_tests_and_the_exit_codes(idle):
+def test_the_help_names_the_tests_and_the_exit_codes(idle: Quantum) -> None:
     done = idle("--help")
     assert "./quantum test" in done.stdout
     assert "3 not running" in " ".join(done.stdout.split())
 
 
-def test_as_a_process_data_goes_to_stdout_and_words_to_stderr(crash_kafka, tmp_path):
+def test_as_a_process_data_goes_to_stdout_and_words_to_stderr(
+    crash_kafka: str, tmp_path: Path
+) -> None:
     environment = os.environ | {"QUANTUM_KAFKA": crash_kafka, "QUANTUM_DATA": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-m", "commands", "topics", "--json"],
@@ -96,7 +107,7 @@ def test_as_a_process_data_goes_to_stdout_and_words_to_stderr(crash_kafka, tmp_p
     assert rows["market"]["records"] > 1000
 
 
-def test_a_reader_that_goes_away_is_no_error(crash_kafka, tmp_path):
+def test_a_reader_that_goes_away_is_no_error(crash_kafka: str, tmp_path: Path) -> None:
     environment = os.environ | {"QUANTUM_KAFKA": crash_kafka, "QUANTUM_DATA": str(tmp_path)}
     command = f"{sys.executable} -m commands events --json | head -1"
     done = subprocess.run(

@@ -4,6 +4,7 @@ Method: the real command line on a real broker that holds three hours of the cra
 """
 
 import json
+from typing import Any
 
 import orjson
 import pytest
@@ -11,10 +12,15 @@ from confluent_kafka import Producer
 
 from replay.summary import Summary
 from schemas.trade import Order, Verdict
+from tests.commands.conftest import Quantum
 from tests.crash_hours import crash_events
 
 
-def test_status_has_the_figures_of_every_account(quantum):
+def _events() -> tuple[Any, ...]:
+    return crash_events()
+
+
+def test_status_has_the_figures_of_every_account(quantum: Quantum) -> None:
     done = quantum("status", "--json")
     assert done.exit_code == 0, done.stderr
     data = json.loads(done.stdout)
@@ -30,14 +36,14 @@ def test_status_has_the_figures_of_every_account(quantum):
         assert found["open_positions"] == len(account.positions)
 
 
-def test_status_for_people_names_accounts_and_states(quantum):
+def test_status_for_people_names_accounts_and_states(quantum: Quantum) -> None:
     done = quantum("status")
     assert done.exit_code == 0
     assert "main" in done.stdout
     assert "ACTIVE" in done.stdout
 
 
-def test_lag_is_what_a_worker_has_not_folded(quantum, crash_kafka):
+def test_lag_is_what_a_worker_has_not_folded(quantum: Quantum, crash_kafka: str) -> None:
     from replay.log import ends
 
     until = ends(crash_kafka, ["market", "clock"])
@@ -56,24 +62,22 @@ def test_lag_is_what_a_worker_has_not_folded(quantum, crash_kafka):
     assert data["workers"]["signals"] == "running"
 
 
-def test_positions_can_be_asked_for_one_account(quantum):
+def test_positions_can_be_asked_for_one_account(quantum: Quantum) -> None:
     rows = json.loads(quantum("positions", "--json", "--account", "main").stdout)
     assert {row["account"] for row in rows} <= {"main"}
     assert all(row["stop"] for row in rows)
 
 
-def test_events_are_given_as_they_stand_in_the_log(quantum):
+def test_events_are_given_as_they_stand_in_the_log(quantum: Quantum) -> None:
     done = quantum("events", "--json", "--type", "judged", "--account", "probe")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     expected = [
-        e.id
-        for e in crash_events()
-        if e.type == "trade.signal.judged.v1" and e.partitionkey == "probe"
+        e.id for e in _events() if e.type == "trade.signal.judged.v1" and e.partitionkey == "probe"
     ]
     assert sorted(line["id"] for line in lines) == sorted(expected)
 
 
-def test_events_since_an_event_time_leave_out_what_is_older(quantum):
+def test_events_since_an_event_time_leave_out_what_is_older(quantum: Quantum) -> None:
     done = quantum("events", "--json", "--topic", "clock", "--since", "2021-05-19T13:59")
     times = [json.loads(line)["time"] for line in done.stdout.splitlines()]
     assert times == ["2021-05-19T13:59:00.000000Z", "2021-05-19T14:00:00.000000Z"]
@@ -83,16 +87,18 @@ def test_events_since_an_event_time_leave_out_what_is_older(quantum):
     ("arguments", "words"),
     [(("--since", "yesterday"), "neither a time"), (("--topic", "nope"), "is no topic")],
 )
-def test_events_refuses_what_it_cannot_understand(quantum, arguments, words):
+def test_events_refuses_what_it_cannot_understand(
+    quantum: Quantum, arguments: tuple[str, ...], words: str
+) -> None:
     done = quantum("events", *arguments)
     assert done.exit_code == 2
     assert words in done.stderr.replace("\n", " ")
 
 
-def test_why_explains_a_refusal(quantum):
+def test_why_explains_a_refusal(quantum: Quantum) -> None:
     verdict = next(
         v
-        for e in crash_events()
+        for e in _events()
         if e.type == "trade.signal.judged.v1"
         for v in e.data.items
         if isinstance(v, Verdict) and v.reason == "PRICE_COLLAR"
@@ -105,22 +111,20 @@ def test_why_explains_a_refusal(quantum):
     assert "PRICE_COLLAR" in people.stdout
 
 
-def test_why_takes_a_client_order_id(quantum):
-    order = next(
-        o for e in crash_events() for o in getattr(e.data, "items", ()) if isinstance(o, Order)
-    )
+def test_why_takes_a_client_order_id(quantum: Quantum) -> None:
+    order = next(o for e in _events() for o in getattr(e.data, "items", ()) if isinstance(o, Order))
     done = quantum("why", order.client_order_id, "--json")
     assert order.id in json.loads(done.stdout)["chain"][-1]["parts"]
 
 
-def test_why_of_an_unknown_id_is_one_line_and_exit_code_1(quantum):
+def test_why_of_an_unknown_id_is_one_line_and_exit_code_1(quantum: Quantum) -> None:
     done = quantum("why", "nothing-of-ours")
     assert done.exit_code == 1
     assert done.stdout == ""
     assert "no id of a record" in done.stderr.replace("\n", " ")
 
 
-def test_policy_show_says_where_a_value_came_from(quantum):
+def test_policy_show_says_where_a_value_came_from(quantum: Quantum) -> None:
     data = json.loads(quantum("policy", "show", "--json").stdout)
     assert data["hot"]["policy"]["rl_v3_live"]["max_size_pct"] == "100"
     assert data["hot"]["origins"]["rl_v3_live.max_size_pct"] == 1
@@ -128,25 +132,25 @@ def test_policy_show_says_where_a_value_came_from(quantum):
     assert "policy 1" in quantum("policy", "show", "--account", "hot").stdout
 
 
-def test_policy_history_names_who_and_why(quantum):
+def test_policy_history_names_who_and_why(quantum: Quantum) -> None:
     rows = json.loads(quantum("policy", "history", "--json", "--account", "probe").stdout)
     assert [(row["version"], row["operator"]) for row in rows] == [(1, "demo")]
     assert rows[0]["after"]["max_time_in_trade_s"] == 300
 
 
-def test_policy_of_an_unknown_account_names_those_there_are(quantum):
+def test_policy_of_an_unknown_account_names_those_there_are(quantum: Quantum) -> None:
     done = quantum("policy", "show", "--account", "nobody")
     assert done.exit_code == 1
     assert "hot, main, probe" in done.stderr
 
 
-def test_emergency_status_lists_states(quantum):
+def test_emergency_status_lists_states(quantum: Quantum) -> None:
     data = json.loads(quantum("emergency", "status", "--json").stdout)
     assert data["accounts"]["main"] == {"trading_state": "ACTIVE", "emergency": False}
     assert data["emergencies"] == []
 
 
-def test_dead_letters_keep_bytes_and_place(quantum, crash_kafka):
+def test_dead_letters_keep_bytes_and_place(quantum: Quantum, crash_kafka: str) -> None:
     producer = Producer({"bootstrap.servers": crash_kafka})
     headers = [("topic", b"trade.signal.v5"), ("partition", b"3"), ("offset", b"17")]
     reason = ("reason", b"NOT_JSON: not JSON")
@@ -159,7 +163,7 @@ def test_dead_letters_keep_bytes_and_place(quantum, crash_kafka):
     assert quantum("dlq", "list", "--processor", "nobody").exit_code == 2
 
 
-def test_doctor_names_the_links_that_do_not_hold(quantum):
+def test_doctor_names_the_links_that_do_not_hold(quantum: Quantum) -> None:
     done = quantum("doctor", "--json")
     data = json.loads(done.stdout)
     assert done.exit_code == 1

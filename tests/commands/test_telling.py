@@ -7,11 +7,13 @@ import json
 
 import pytest
 
+from tests.commands.conftest import Quantum
+
 pytestmark = pytest.mark.usefixtures("answering")
 WHO = ("--operator", "ann", "--reason", "test")
 
 
-def test_a_signal_is_answered_by_its_verdict(quantum):
+def test_a_signal_is_answered_by_its_verdict(quantum: Quantum) -> None:
     done = quantum(
         "send", "signal", "symbol=BTCUSDT", "side=BUY", "confidence=0.42", "--wait", "--json"
     )
@@ -21,7 +23,7 @@ def test_a_signal_is_answered_by_its_verdict(quantum):
     assert done.exit_code == 4
 
 
-def test_a_record_that_is_wrong_is_not_sent_and_the_field_is_named(quantum):
+def test_a_record_that_is_wrong_is_not_sent_and_the_field_is_named(quantum: Quantum) -> None:
     for fields, word in (
         (("symbol=BTCUSDT", "side=BUY"), "confidence"),
         (("symbol=BTCUSDT", "side=UP", "confidence=0.5"), "side"),
@@ -34,7 +36,7 @@ def test_a_record_that_is_wrong_is_not_sent_and_the_field_is_named(quantum):
     assert quantum("send", "nonsense").exit_code == 2
 
 
-def test_policy_set_shows_what_it_changed_and_a_stale_version_is_refused(quantum):
+def test_policy_set_shows_what_it_changed_and_a_stale_version_is_refused(quantum: Quantum) -> None:
     before = json.loads(quantum("policy", "show", "--json").stdout)["probe"]["version"]
     arguments = ("policy", "set", "--account", "probe", *WHO)
     done = quantum(*arguments, "cooldown_s=77", "max_size_pct=12", "--json")
@@ -50,7 +52,7 @@ def test_policy_set_shows_what_it_changed_and_a_stale_version_is_refused(quantum
     assert after["origins"]["cooldown_s"] == before + 1
 
 
-def test_policy_set_refuses_values_out_of_range_and_unknown_fields(quantum):
+def test_policy_set_refuses_values_out_of_range_and_unknown_fields(quantum: Quantum) -> None:
     arguments = ("policy", "set", "--account", "probe", *WHO)
     assert quantum(*arguments, "no_such_limit=1").exit_code == 2
     done = quantum(*arguments, "max_leverage=500")
@@ -58,7 +60,7 @@ def test_policy_set_refuses_values_out_of_range_and_unknown_fields(quantum):
     assert "max_leverage" in done.stderr
 
 
-def test_an_emergency_is_activated_shown_and_not_reset_before_it_is_flat(quantum):
+def test_an_emergency_is_activated_shown_and_not_reset_before_it_is_flat(quantum: Quantum) -> None:
     done = quantum("emergency", "stop", "--account", "hot", *WHO, "--json")
     assert done.exit_code == 0, done.stderr
     emergency = json.loads(done.stdout)["emergency_id"]
@@ -70,7 +72,29 @@ def test_an_emergency_is_activated_shown_and_not_reset_before_it_is_flat(quantum
     assert "NOT_FLAT" in reset.stderr
 
 
-def test_the_loop_check_opens_its_account_and_follows_a_probe_to_its_verdict(quantum):
+def test_a_trade_is_deleted_by_a_command_and_an_unknown_account_is_refused(
+    quantum: Quantum,
+) -> None:
+    trade = "0f0a6f3c-8d5e-5a55-9d5e-0c6b1f6a7b10"
+    fields = (f"trade_id={trade}", "operator=ann", "reason=a drill", "--wait", "--json")
+    done = quantum("send", "trade.delete", *fields, "--account", "main")
+    assert done.exit_code == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert data["type"] == "trade.deleted.v1"
+    assert data["record"]["data"]["items"][0]["trade_id"] == trade
+    assert data["line"].startswith(f"trade {trade} deleted from the default view by ann (a drill)")
+    chain = json.loads(quantum("why", data["answer"], "--json").stdout)["chain"]
+    assert [link["type"] for link in chain] == ["command.trade.delete.v1", "trade.deleted.v1"]
+    assert f"trade {trade}" in chain[0]["line"]
+    refused = quantum("send", "trade.delete", *fields, "--account", "nobody")
+    assert refused.exit_code == 4
+    assert json.loads(refused.stdout)["refused"].startswith("UNKNOWN_ACCOUNT")
+    assert quantum("send", "trade.delete", "trade_id=x", *fields[1:]).exit_code == 2
+
+
+def test_the_loop_check_opens_its_account_and_follows_a_probe_to_its_verdict(
+    quantum: Quantum,
+) -> None:
     for _ in range(2):
         data = json.loads(quantum("doctor", "--loop", "--json").stdout)
         checks = {check["name"]: check for check in data["checks"]}

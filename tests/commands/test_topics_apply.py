@@ -9,11 +9,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from commands.publish import Publisher, PublishError, build
 from commands.topics_apply import PartitionCountError, apply, diff
 from replay.log import KafkaUnreachableError, read_kafka
+from runtime.kafka import EmbeddedKafka
 from schemas.topics import DAY_MS, Lane, Topic, partition_of
 
 
 @pytest.fixture
-def topics():
+def topics() -> tuple[Topic, ...]:
     stem = f"t-{uuid.uuid4().hex[:8]}"
     return (
         Topic(f"{stem}-keyed", Lane.DECISION, True),
@@ -21,13 +22,17 @@ def topics():
     )
 
 
-def test_applying_twice_changes_nothing_the_second_time(kafka, topics):
+def test_applying_twice_changes_nothing_the_second_time(
+    kafka: EmbeddedKafka, topics: tuple[Topic, ...]
+) -> None:
     assert [d.what for d in apply(kafka.bootstrap, 4, topics)] == ["missing", "missing"]
     assert apply(kafka.bootstrap, 4, topics) == []
     assert diff(kafka.bootstrap, 4, topics) == []
 
 
-def test_a_setting_that_differs_is_shown_and_mended(kafka, topics):
+def test_a_setting_that_differs_is_shown_and_mended(
+    kafka: EmbeddedKafka, topics: tuple[Topic, ...]
+) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     wrong = NewTopic(topics[1].name, 1, 1, config={"retention.ms": "1000"})
     admin.create_topics([wrong])[topics[1].name].result(10)
@@ -38,14 +43,16 @@ def test_a_setting_that_differs_is_shown_and_mended(kafka, topics):
     assert diff(kafka.bootstrap, 4, topics[1:]) == []
 
 
-def test_a_wrong_partition_count_is_an_error_naming_both_and_changes_nothing(kafka, topics):
+def test_a_wrong_partition_count_is_an_error_naming_both_and_changes_nothing(
+    kafka: EmbeddedKafka, topics: tuple[Topic, ...]
+) -> None:
     apply(kafka.bootstrap, 4, topics[:1])
     with pytest.raises(PartitionCountError, match="has 4 partitions, 8 are wanted"):
         apply(kafka.bootstrap, 8, topics)
     assert [d.topic for d in diff(kafka.bootstrap, 4, topics)] == [topics[1].name]
 
 
-def test_what_is_published_lies_on_the_partition_of_its_account(crash_kafka):
+def test_what_is_published_lies_on_the_partition_of_its_account(crash_kafka: str) -> None:
     places = {}
     with Publisher(crash_kafka) as publisher:
         for account in ("probe-a", "probe-b", "probe-c"):
@@ -59,7 +66,7 @@ def test_what_is_published_lies_on_the_partition_of_its_account(crash_kafka):
         assert records[event.id].valid
 
 
-def test_a_hand_made_message_is_read_and_one_under_a_wrong_key_is_not(crash_kafka):
+def test_a_hand_made_message_is_read_and_one_under_a_wrong_key_is_not(crash_kafka: str) -> None:
     body = (
         b'{"type":"command.emergency.stop.v1","subject":"nobody",'
         b'"data":{"operator":"ann","reason":"by hand"}}'
@@ -70,11 +77,13 @@ def test_a_hand_made_message_is_read_and_one_under_a_wrong_key_is_not(crash_kafk
     producer.flush(10)
     good, bad = list(read_kafka(crash_kafka, ["commands.control"]))[-2:]
     assert good.valid
+    assert good.event
     assert good.event.source == "/hand"
+    assert bad.error
     assert bad.error.startswith("WRONG_KEY")
 
 
-def test_unknown_topics_and_brokers_are_refused_with_a_remedy(crash_kafka):
+def test_unknown_topics_and_brokers_are_refused_with_a_remedy(crash_kafka: str) -> None:
     with Publisher(crash_kafka) as publisher, pytest.raises(PublishError, match="is no topic"):
         publisher.send_raw("nonsense", b"k", b"v")
     with pytest.raises(KafkaUnreachableError), Publisher("127.0.0.1:9"):

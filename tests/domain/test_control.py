@@ -12,6 +12,7 @@ from domain.control import (
     set_emergency_mode,
 )
 from domain.decider import OWN
+from domain.policy_state import ControlState
 from domain.source import Source
 from schemas.codec import decode, encode
 from schemas.control import (
@@ -29,9 +30,12 @@ from schemas.control import (
     PolicyChanged,
     PolicySet,
     PolicySetData,
+    TradeDelete,
+    TradeDeleted,
+    TradeDeleteData,
 )
 from schemas.envelope import Envelope
-from schemas.ids import natural_id
+from schemas.ids import natural_id, part_id
 from schemas.market import ClockTicked, TickData
 from schemas.policy import Policy, profile_policy
 from schemas.scalars import time_text
@@ -312,6 +316,42 @@ def test_operations_of_the_policy() -> None:
     assert set_emergency_mode(stopped, active=False) == policy
 
 
+# ---------------------------------------------------------------- deleted trades
+
+
+def delete(world: World, trade: str, account: str = "main") -> Any:
+    data = TradeDeleteData(trade_id=trade, operator="anna", reason="a drill")
+    return world.give(COMMANDS, TradeDelete(**world.fields(account), data=data))
+
+
+def test_a_trade_is_deleted_by_an_event_that_says_which_who_and_why() -> None:
+    world = World()
+    world.set(0)
+    world.tick(60)
+    trade = natural_id("trade")
+    answer = delete(world, trade)
+    assert isinstance(answer, TradeDeleted)
+    assert answer.time == time_text(1_600_000_060_000_000)
+    (item,) = answer.data.items
+    assert (item.trade_id, item.operator, item.reason) == (trade, "anna", "a drill")
+    assert item.id == part_id(answer.id, 0)
+
+
+def test_deleting_a_trade_changes_no_policy_and_nothing_that_trades_sees_it() -> None:
+    world = World()
+    world.set(0)
+    before = world.policy()
+    answer = delete(world, natural_id("trade"))
+    assert world.policy() is before
+    assert not ControlState().fold(answer)
+
+
+def test_a_trade_of_an_account_that_was_never_opened_is_not_deleted() -> None:
+    said = refusal(delete(World(), natural_id("trade"), "nobody"), "UNKNOWN_ACCOUNT")
+    assert (said.value, said.operator) == ("nobody", "anna")
+    assert said.command_type == "command.trade.delete.v1"
+
+
 # ---------------------------------------------------------------- resume, restart
 
 
@@ -335,6 +375,7 @@ def test_state_after_a_restart_is_the_state_before_it() -> None:
     emergency = world.stop()
     world.flat(emergency.id)
     world.reset()
+    delete(world, natural_id("trade"))
     again = World()
     again.source.epoch = 1
     for key, offset, event in world.inputs:

@@ -366,6 +366,23 @@ class Log:
         self.own("control", CONTROL, account, control.EmergencyWasReset, reset)
         return identity
 
+    def delete(self, account: str, trade_id: str, reason: str = "a drill") -> None:
+        """A trade deleted by a person, at the time of the log."""
+        self._made += 1
+        item = control.TradeDeletion(
+            id=natural_id("deletion", str(self._made)),
+            trade_id=trade_id,
+            operator="ana",
+            reason=reason,
+        )
+        self.own(
+            "control",
+            CONTROL,
+            account,
+            control.TradeDeleted,
+            control.TradeDeletedData(items=(item,)),
+        )
+
     def refuse_command(self, account: str) -> None:
         self._made += 1
         data = control.CommandRejectedData(

@@ -13,11 +13,25 @@ from projections.fold import Fold
 from projections.log import Cursor, Partition, absorb
 from projections.tables import FOLDED, KEYS, metadata
 from schemas.codec import decode
+from schemas.ids import natural_id
 from schemas.topics import TOPICS
 from tests.projections.builders import Log, day
 from tests.projections.publishing import Written
 
-MESSAGES = day(2).messages
+
+def day_with_deletions() -> Log:
+    """Deleted: a closed trade, an open one (twice), and one that nobody ever opened."""
+    log = day(2)
+    for account, close in (("main", True), ("hot", False)):
+        trade = log.trade(account, close=close)
+        log.later()
+        log.delete(account, trade)
+    log.delete("hot", trade, "for another reason")
+    log.delete("main", natural_id("no trade"))
+    return log
+
+
+MESSAGES = day_with_deletions().messages
 
 
 def folded(messages: list[Written]) -> tuple[Fold, dict[Partition, Cursor]]:
@@ -98,6 +112,30 @@ def test_a_closed_trade_keeps_its_end_when_the_flat_position_follows() -> None:
     assert row["quantity"] == Decimal("0.02")
     assert row["open_quantity"] == 0
     assert row["net"] == Decimal("1.247")
+
+
+def test_a_deletion_says_who_when_and_why_and_leaves_the_figures_of_the_trade() -> None:
+    log = Log()
+    identity = log.trade("main")
+    before, _ = folded(log.messages)
+    log.later(5)
+    log.delete("main", identity)
+    after, _ = folded(log.messages)
+    assert after.states["trades"][identity,] == {
+        **before.states["trades"][identity,],
+        "deleted_at": log.time,
+        "deleted_by": "ana",
+        "deleted_reason": "a drill",
+    }
+
+
+def test_of_two_deletions_of_a_trade_the_later_one_is_shown() -> None:
+    log = Log()
+    identity = log.trade("main")
+    log.delete("main", identity)
+    log.delete("main", identity, "for another reason")
+    fold, _ = folded(log.messages)
+    assert fold.states["trades"][identity,]["deleted_reason"] == "for another reason"
 
 
 def test_sums_keep_every_digit() -> None:

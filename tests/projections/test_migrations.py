@@ -28,6 +28,34 @@ def test_the_chain_goes_up_down_and_up_again(database: str) -> None:
     assert tables(database, "live") == {*metadata.tables, "alembic_version"}
 
 
+def recent(uri: str) -> list[str]:
+    with psycopg.connect(uri) as connection:
+        rows = connection.execute("SELECT account FROM live.trades_recent ORDER BY 1").fetchall()
+    return [row[0] for row in rows]
+
+
+def test_rows_of_the_first_generation_live_through_the_second_and_back(database: str) -> None:
+    assert chain.upgrade(database, revision="0001") == "0001"
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO live.trades (trade_id, account, opened_at, closed_at) VALUES "
+            "(gen_random_uuid(), 'a', '2021-05-19Z', '2021-05-20Z'), "
+            "(gen_random_uuid(), 'b', '2021-05-19Z', NULL)"
+        )
+    assert chain.upgrade(database) == chain.head() == "0002"
+    assert recent(database) == ["a", "b"]
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE live.trades SET deleted_at = '2021-05-21Z'")
+        connection.execute(
+            "INSERT INTO live.trades (trade_id, deleted_at) VALUES (gen_random_uuid(), now())"
+        )
+    assert recent(database) == ["b"]
+    assert chain.downgrade(database, revision="0001") == "0001"
+    assert recent(database) == ["a", "b"]
+    assert chain.upgrade(database) == chain.head()
+    assert recent(database) == ["a", "b"]
+
+
 def test_the_migrated_schema_is_the_metadata(migrated: str) -> None:
     with engine(migrated).connect() as connection:
         connection.execute(text("SET search_path TO live"))

@@ -2,8 +2,12 @@
 
 import json
 
+import psycopg
+
 from projections import queries
 from projections.database import engine
+from projections.digest import equals_replay
+from schemas.ids import natural_id
 from tests.projections.builders import Log, day
 from tests.projections.conftest import project_all
 from tests.projections.publishing import publish
@@ -78,3 +82,33 @@ def test_trades_closed_more_than_30_days_before_the_last_are_shown_on_demand(
     assert [row["trade_id"] for row in queries.trades(db)] == [new]
     assert [row["trade_id"] for row in queries.trades(db, view="all")] == [new, old]
     assert queries.trade(db, old) is not None
+
+
+def test_deleted_trades_leave_the_default_view_once_closed_and_are_never_lost(
+    broker: str, migrated: str
+) -> None:
+    log = Log()
+    kept, deleted = log.trade("main"), log.trade("main")
+    still = log.trade("main", close=False)
+    log.later()
+    log.delete("main", deleted)
+    log.delete("main", still)
+    log.delete("main", natural_id("no trade"))
+    publish(broker, log.messages)
+    project_all(broker, migrated, len(log.messages))
+    db = engine(migrated)
+    with psycopg.connect(migrated) as connection:
+        rows = connection.execute("SELECT trade_id::text FROM live.trades_recent").fetchall()
+    assert {row[0] for row in rows} == {kept, still}
+    assert [row["trade_id"] for row in queries.trades(db)] == [still, kept]
+    assert [row["trade_id"] for row in queries.open_trades(db)] == [still]
+    assert queries.activity(db)["main"]["open_trades"] == 1
+    every = {row["trade_id"]: row for row in queries.trades(db, view="all")}
+    assert list(every) == [still, deleted, kept]
+    named = ("deleted_at", "deleted_by", "deleted_reason")
+    assert [every[kept][name] for name in named] == [None, None, None]
+    assert [every[deleted][name] for name in named] == [log.time, "ana", "a drill"]
+    assert every[deleted]["net"] == "1.247"
+    assert queries.trade(db, deleted) == every[deleted]
+    assert queries.trade(db, natural_id("no trade")) is None
+    assert equals_replay(broker, migrated) == (True, [])

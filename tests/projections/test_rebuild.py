@@ -7,6 +7,7 @@ import threading
 import psycopg
 import pytest
 
+from migrations import chain
 from projections import queries
 from projections.database import ProjectionError, connect, engine
 from projections.digest import equals_replay
@@ -114,6 +115,27 @@ def test_a_rollback_puts_the_old_generation_back_and_it_catches_up(
         wait_for(lambda: sum(projector.positions.values()) == len(log.messages), "the rest")
     assert schemas(migrated) == {"live", "before"}
     assert {"7"} < {row["net"] for row in queries.trades(engine(migrated))}
+
+
+def test_generations_of_an_older_build_are_compared_and_gone_back_to(
+    broker: str, migrated: str
+) -> None:
+    log = Log()
+    log.open_account("main")
+    trade = log.trade("main")
+    publish(broker, log.messages)
+    project_all(broker, migrated, len(log.messages))
+    chain.downgrade(migrated, revision="0001")
+    assert rebuild(broker, migrated, verify=True).equal is True
+    chain.downgrade(migrated, "before", "0001")
+    rollback(migrated)
+    count = len(log.messages)
+    log.delete("main", trade)
+    publish(broker, log.messages[count:])
+    with running(Projector(broker, migrated)) as projector:
+        wait_for(lambda: sum(projector.positions.values()) == len(log.messages), "the deletion")
+    assert queries.trades(engine(migrated)) == []
+    assert equals_replay(broker, migrated) == (True, [])
 
 
 def test_a_rebuild_makes_tables_where_there_were_none(broker: str, database: str) -> None:

@@ -6,26 +6,34 @@ records by a few lines that share nothing with the summary.
 
 from collections import Counter
 from decimal import Decimal
+from typing import Any
 
 from replay.account_summary import Nav
 from replay.summary import Summary
 from replay.summary_json import summary_json
+from schemas.control import TradeDeleted, TradeDeletedData, TradeDeletion
+from schemas.envelope import Envelope
+from schemas.ids import natural_id
 from schemas.positions import EquityItem, TradeClosedItem
 from schemas.trade import Filled, Order, Verdict
 from tests.crash_hours import crash_events
 
 
-def _items(account, kind):
+def _events() -> tuple[Any, ...]:
+    return crash_events()
+
+
+def _items(account: str, kind: type[Any]) -> list[Any]:
     return [
         item
-        for event in crash_events()
+        for event in _events()
         if event.partitionkey == account
         for item in getattr(event.data, "items", ())
         if isinstance(item, kind)
     ]
 
 
-def test_verdicts_orders_and_fills_are_counted_by_account():
+def test_verdicts_orders_and_fills_are_counted_by_account() -> None:
     summary = Summary.of(crash_events())
     assert set(summary.accounts) == {"main", "hot", "probe"}
     for name, account in summary.accounts.items():
@@ -34,12 +42,12 @@ def test_verdicts_orders_and_fills_are_counted_by_account():
         assert account.approved == sum(v.verdict == "approved" for v in verdicts) > 0
         assert account.rejected == rejected
         assert len(account.orders) == len(_items(name, Order)) > 0
-        trades = [e for e in crash_events() if e.type == "trade.execution.reported.v1"]
+        trades = [e for e in _events() if e.type == "trade.execution.reported.v1"]
         fills = [i for e in trades for i in e.data.items if isinstance(i, Filled)]
         assert sum(a.fills for a in summary.accounts.values()) == len(fills) > 0
 
 
-def test_equity_is_transfers_plus_realised_minus_fees_plus_funding_plus_unrealised():
+def test_equity_is_transfers_plus_realised_minus_fees_plus_funding_plus_unrealised() -> None:
     summary = Summary.of(crash_events())
     for name, account in summary.accounts.items():
         last = _items(name, EquityItem)[-1]
@@ -52,9 +60,9 @@ def test_equity_is_transfers_plus_realised_minus_fees_plus_funding_plus_unrealis
         assert account.equity(summary.marks) == cash + marked
 
 
-def test_closed_trades_know_what_closed_them():
+def test_closed_trades_know_what_closed_them() -> None:
     summary = Summary.of(crash_events())
-    exits = Counter()
+    exits: Counter[str] = Counter()
     for name, account in summary.accounts.items():
         assert len(account.trades) == len(_items(name, TradeClosedItem))
         exits.update(account.exits())
@@ -66,23 +74,37 @@ def test_closed_trades_know_what_closed_them():
     assert main.net == sum(Decimal(t.net) for t in main.trades)
 
 
-def test_topics_may_be_read_one_after_the_other_in_any_order():
+def test_topics_may_be_read_one_after_the_other_in_any_order() -> None:
     expected = summary_json(Summary.of(crash_events()))
-    by_type: dict[str, list] = {}
+    by_type: dict[str, list[Envelope]] = {}
     for event in crash_events():
         by_type.setdefault(event.type, []).append(event)
     shuffled = Summary.of(e for kind in sorted(by_type, reverse=True) for e in by_type[kind])
     assert summary_json(shuffled) == expected
 
 
-def test_a_signal_sent_twice_under_one_id_is_counted_once():
+def test_a_deleted_trade_counts_as_an_event_and_changes_no_figure() -> None:
+    summary = Summary.of(crash_events())
+    before, events = summary_json(summary), summary.events
+    trade = _items("main", TradeClosedItem)[0].trade_id
+    item = TradeDeletion(id=natural_id("x"), trade_id=trade, operator="ann", reason="a drill")
+    deleted = TradeDeleted(
+        id=natural_id("deleted"), source="/control/0", subject="main", time=summary.time,
+        partitionkey="main", data=TradeDeletedData(items=(item,)),
+    )  # fmt: skip
+    summary.fold(deleted)
+    assert summary.events == events + 1
+    assert summary_json(summary) == {**before, "events": events + 1}
+
+
+def test_a_signal_sent_twice_under_one_id_is_counted_once() -> None:
     summary = Summary.of(crash_events())
     assert summary.duplicates == 1
     probes = [e for e in crash_events() if e.source == "/probe" and "signal" in e.type]
     assert len({e.id for e in probes}) == len(probes) - 1
 
 
-def test_a_deposit_heals_no_drawdown_and_a_withdrawal_makes_none():
+def test_a_deposit_heals_no_drawdown_and_a_withdrawal_makes_none() -> None:
     nav = Nav()
     nav.observe(Decimal(1000), Decimal(1000))
     nav.observe(Decimal(900), Decimal(1000))
@@ -96,14 +118,14 @@ def test_a_deposit_heals_no_drawdown_and_a_withdrawal_makes_none():
     assert round(nav.drawdown_max_pct, 12) == 10
 
 
-def test_buy_and_hold_is_the_mean_change_less_one_fee():
+def test_buy_and_hold_is_the_mean_change_less_one_fee() -> None:
     summary = Summary.of(crash_events())
     changes = [100 * (p.last / p.first - 1) for p in summary.prices.values()]
     fees = [Decimal(i.taker_fee_pct) for s, i in summary.instruments.items() if s in summary.prices]
     assert summary.buy_and_hold_pct() == (sum(changes) - sum(fees)) / len(changes)
 
 
-def test_open_positions_show_their_resting_stop_and_target():
+def test_open_positions_show_their_resting_stop_and_target() -> None:
     summary = Summary.of(crash_events())
     positions = [p for a in summary.accounts.values() for p in a.open_positions(summary.marks)]
     for position in positions:

@@ -5,7 +5,7 @@ and a prefix of it may land later. Every micro-step (append, delivery, read) is 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from streams.log import Delivered, Incoming
@@ -63,6 +63,9 @@ class MemoryLog:
     def end(self, key: str, *, timeout_s: float = 10.0) -> int:
         self.step()
         return self.broker.end(key)
+
+    def ends(self, keys: Iterable[str]) -> dict[str, int]:
+        return {key: self.end(key) for key in keys}
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
         """One record of each partition in turn, so that readers cannot rely on more."""

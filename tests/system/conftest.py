@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from replay.log import LogRecord
-from tests.system.running import Checkout, Told, scratch, told_by_engine, valid_records
+from tests.system.running import (
+    Checkout,
+    Told,
+    scratch,
+    told_by_engine,
+    valid_records,
+    wait_until,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +57,24 @@ def finished(hours: tuple[str, str], full: bool) -> Iterator[Finished]:
         finally:
             checkout.run("down", timeout_s=90)
         assert checkout.left() == []
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Checkout]:
+    """A system that runs in the background, fed with the crash at sixty times its speed."""
+    files = [f"data/market/{name}-1m-20210516-20210522.parquet" for name in ("BTCUSDT", "ETHUSDT")]
+    feeds = [word for file in files for word in ("--feed", file)]
+    days = ("--from", "2021-05-19T11:00", "--to", "2021-05-20T11:00", "--speed", "60")
+    with scratch() as data:
+        checkout = Checkout(data)
+        checkout.json("up", "--detach", *feeds, *days, timeout_s=150)
+        try:
+            wait_until(
+                lambda: bool(checkout.json("status")["prices"]), "prices are fed", seconds=90
+            )
+            yield checkout
+        finally:
+            checkout.run("down", timeout_s=90)
+        assert checkout.left() == [], "down left processes behind"
+        for path, text in checkout.outputs():
+            assert "Traceback" not in text, path

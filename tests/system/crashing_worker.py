@@ -1,9 +1,9 @@
-"""A worker that ends itself, as kill -9 would, at its own records: once at each boundary, then never.
+"""A worker that ends itself, as kill -9 would, at its own records: once at each boundary.
 
-``python -m tests.system.crashing_worker risk --kafka … --folder …`` like `streams.worker`. Its first
-start ends after folding a request and before the answer is appended; its second when the broker has
-the answer and the process does not know; its third when it does know. How many crashes it had stands
-in ``FOLDER/NAME.crashes``.
+``python -m tests.system.crashing_worker risk --kafka … --folder …`` like `streams.worker`. Its
+first start ends after folding a request and before the answer is appended; its second when the
+broker has the answer and the process does not know; its third when it does know; later ones do not.
+How many crashes it had stands in ``FOLDER/NAME.crashes``.
 """
 
 import os
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> None:
     CrashingLog.folder = Path(arguments[arguments.index("--folder") + 1])
     CrashingLog.crashes = crashes(CrashingLog.folder, CrashingLog.processor)
     if CrashingLog.crashes < len(BOUNDARIES):
-        worker.KafkaLog = CrashingLog  # type: ignore[misc]
+        vars(worker)["KafkaLog"] = CrashingLog
     worker.main(arguments)
 
 

@@ -79,7 +79,9 @@ class Checkout:
                 f"{arguments} took more than {timeout_s:.0f} s: {out[-2000:]} {err[-2000:]}"
             )
         assert "Traceback" not in out + err, err
-        assert process.returncode == code, f"{arguments} ended with {process.returncode}: {err}"
+        assert process.returncode == code, (
+            f"{arguments} ended with {process.returncode}: {err}{out[:3000]}"
+        )
         return out, err
 
     def json(self, *arguments: str, code: int = 0, timeout_s: float = 60) -> Any:
@@ -256,6 +258,8 @@ def fills(records: Iterable[LogRecord]) -> set[tuple[str, str, str, str]]:
 
 def checked(bootstrap: str) -> dict[str, Any]:
     """Figures of the independent checker, which finds nothing wrong."""
-    figures, wrong = checker.check(checker.read(bootstrap))
+    read: Callable[[str], Iterable[tuple[str, int, int, bytes]]] = vars(checker)["read"]
+    figures: dict[str, Any]
+    figures, wrong = checker.check(read(bootstrap))
     assert wrong == []
     return figures

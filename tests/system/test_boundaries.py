@@ -1,8 +1,8 @@
 """Crashes at three boundaries of each processor, two starts of a worker at once, a paused one.
 
 One run on the real broker for all of it: each processor ends itself at its first own records, once
-at each boundary (crashing_worker.py). Later a worker is started twice at once, and others are paused
-until their successor is live. What is written is what the in-process engine writes.
+at each boundary (crashing_worker.py). Later a worker is started twice at once, and others are
+paused until their successor is live. What is written is what the in-process engine writes.
 """
 
 import os
@@ -49,7 +49,10 @@ class CrashingSystem(LiveSystem):
         spec = super()._worker(name)
         if name not in AGENTS:
             return spec
-        argv = [str(part).replace("streams.worker", "tests.system.crashing_worker") for part in spec.argv]
+        argv = [
+            str(part).replace("streams.worker", "tests.system.crashing_worker")
+            for part in spec.argv
+        ]
         return replace(spec, argv=argv)
 
 
@@ -137,7 +140,9 @@ def crashed() -> Iterator[Crashed]:
             {name: crashes(system.run.logs, name) for name in AGENTS},
             doubles,
             valid_records(system.kafka),
-            "".join(p.read_text(errors="replace") for p in system.run.folder.glob("second-*/*.out")),
+            "".join(
+                p.read_text(errors="replace") for p in system.run.folder.glob("second-*/*.out")
+            ),
             equals_replay(system.kafka, system.postgres, timeout_s=60),
         )
 

@@ -1,0 +1,149 @@
+"""Recovery and restart: kill -9 in a fed run, seconds until everything works again.
+
+The feed publishes a record only when all workers have answered the one before. So the second tick
+of the clock after a kill proves that the killed process decides again: the first one may have been
+on its way.
+"""
+
+import os
+import signal
+import statistics
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from confluent_kafka import TopicPartition
+
+from commands.bench_world import own_system
+from commands.console import CommandError, say
+from commands.demo import END, FIRST, demo_plan
+from commands.live import LiveSystem
+from runtime.supervisor import Supervisor
+from schemas.topics import CLOCK, PROGRESS
+from streams.kafka_log import consumer
+
+VICTIMS = ("risk", "execution", "gateway", "venue", "positions", "signals", "control")
+TICKS_AFTER = 2
+BETWEEN_S = 2.0
+GIVE_UP_S = 60.0
+CHECK_S = 0.01
+
+
+class Clock:
+    """Counts the ticks that a running feed publishes."""
+
+    def __init__(self, system: LiveSystem) -> None:
+        self._system = system
+        self._reader = consumer(system.kafka)
+        _, end = self._reader.get_watermark_offsets(TopicPartition(CLOCK.name, 0), timeout=10)
+        self._reader.assign([TopicPartition(CLOCK.name, 0, end)])
+
+    def wait(self, ticks: int, why: str) -> float:
+        """Seconds until that many more ticks came. CommandError when they do not come."""
+        began = time.monotonic()
+        while ticks > 0:
+            message = self._reader.poll(CHECK_S)
+            ticks -= message is not None and message.error() is None
+            _look(self._system)
+            if time.monotonic() - began > GIVE_UP_S:
+                raise CommandError(f"{why}: the feed did not go on within {GIVE_UP_S:.0f} s")
+        return time.monotonic() - began
+
+    def idle(self, seconds: float) -> None:
+        """Read on for a while."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._reader.poll(CHECK_S)
+            _look(self._system)
+
+    def drain(self) -> None:
+        """Read what is there already: it was published before what comes next."""
+        while self._reader.poll(0) is not None:
+            pass
+
+    def close(self) -> None:
+        """Give the consumer back."""
+        self._reader.close()
+
+
+def _look(system: LiveSystem) -> None:
+    system.check()
+    if system.interrupted:
+        raise CommandError("interrupted; everything is stopped")
+    if error := system.feed_error():
+        raise CommandError(f"the feed stopped: {error}")
+    if system.feed_done():
+        raise CommandError("the feed came to its end before the measurement: give fewer --kills")
+
+
+def recovery(*, kills: int, broker: bool) -> dict[str, Any]:
+    """Kill workers in turn, then the broker, in a fed run of the demo's days."""
+    found: list[tuple[str, float]] = []
+    broker_s = None
+    with own_system("recovery", demo_plan(FIRST, END, "max")) as system:
+        clock = Clock(system)
+        clock.wait(10, "before the first kill")
+        for number in range(kills):
+            name = VICTIMS[number % len(VICTIMS)]
+            found.append((name, _killed(system.supervisor, clock, name)))
+            say(f"{name}: {found[-1][1]:.2f} s")
+            clock.idle(BETWEEN_S)
+        if broker:
+            broker_s = round(_killed(system.supervisor, clock, "kafka"), 2)
+            say(f"kafka: {broker_s:.2f} s")
+        clock.close()
+    seconds = [each for _, each in found]
+    return {
+        "worker_seconds": round(statistics.median(seconds), 2),
+        "worker_seconds_max": round(max(seconds), 2),
+        "broker_seconds": broker_s,
+        "kills": [{"worker": name, "seconds": round(each, 2)} for name, each in found],
+    }
+
+
+def _killed(supervisor: Supervisor, clock: Clock, name: str) -> float:
+    pid = supervisor.pids().get(name)
+    if pid is None:
+        raise CommandError(f"{name} does not run: see the logs of this run")
+    clock.drain()
+    os.kill(pid, signal.SIGKILL)
+    return clock.wait(TICKS_AFTER, f"{name} was killed")
+
+
+def restart(*, hours: int, worker: str = "risk") -> dict[str, Any]:
+    """Kill a worker after a fed run of `hours` event hours; until its first report again.
+
+    `events`: records it has to read back, inputs and own ones."""
+    end: datetime = min(FIRST + timedelta(hours=hours), END)
+    with own_system("restart", demo_plan(FIRST, end, "max")) as system:
+        while system.feed_done() is None:
+            system.check()
+            if system.interrupted:
+                raise CommandError("interrupted; everything is stopped")
+            time.sleep(CHECK_S)
+        reader = consumer(system.kafka)
+        place = TopicPartition(PROGRESS.name, 0)
+        reader.assign([TopicPartition(PROGRESS.name, 0, reader.get_watermark_offsets(place)[1])])
+        before = _report(system, reader, worker, "")
+        os.kill(system.supervisor.pids()[worker], signal.SIGKILL)
+        began = time.monotonic()
+        after = _report(system, reader, worker, before["incarnation"])
+        seconds = time.monotonic() - began
+        reader.close()
+    events = sum(after["positions"].values()) + sum(after["ends"].values())
+    return {"events": events, "seconds": round(seconds, 2), "worker": worker, "hours": hours}
+
+
+def _report(system: LiveSystem, reader: Any, worker: str, known: str) -> dict[str, Any]:
+    """The next full report of another incarnation of `worker` than the known one."""
+    began = time.monotonic()
+    while time.monotonic() - began < GIVE_UP_S:
+        message = reader.poll(CHECK_S)
+        system.check()
+        if message is None or message.error() is not None:
+            continue
+        report: dict[str, Any] = orjson.loads(message.value())
+        if report["worker"] == worker and report["full"] and report["incarnation"] != known:
+            return report
+    raise CommandError(f"{worker} did not report within {GIVE_UP_S:.0f} s")

@@ -1,0 +1,85 @@
+"""The measurements run end to end in small, on real services; no figure is asserted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from commands.app import create
+from commands.bench_kills import VICTIMS
+from commands.bench_machine import machine, spent, summary
+from commands.bench_speed import slots_for
+from commands.console import CommandError
+from schemas.topics import WORKERS
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs `bench …` in a data folder of its own and returns its JSON."""
+    monkeypatch.setenv("QUANTUM_DATA", str(tmp_path))
+
+    def run(*arguments: str) -> dict[str, Any]:
+        found = CliRunner().invoke(create("bench"), ["bench", *arguments, "--json"])
+        assert found.exit_code == 0, found.stderr
+        figures: dict[str, Any] = json.loads(found.stdout)
+        return figures
+
+    return run
+
+
+def test_latency_reports_every_signal_and_the_floor_of_the_same_run(measured: Any) -> None:
+    figures = measured("latency", "--seconds", "2", "--rate", "20", "--accounts", "10")
+    assert figures["signals"] == 40
+    assert figures["approved"] + sum(figures["rejected"].values()) == 40
+    assert 0 < figures["n"] <= figures["approved"]
+    for name in ("p50_ms", "p99_ms", "max_ms", "floor_p50_ms", "floor_p99_ms"):
+        assert figures[name] > 0
+    assert figures["machine"]["cores"] >= 1
+
+
+def test_throughput_counts_only_signals_that_have_a_durable_order(measured: Any) -> None:
+    figures = measured("throughput", "--signals", "80", "--accounts", "20", "--symbols", "4")
+    assert figures["orders"] == figures["approved"] == 80
+    assert figures["per_second"] > 0
+    assert figures["records"] == 40, "two parts a record"
+
+
+def test_recovery_measures_a_killed_worker(measured: Any) -> None:
+    figures = measured("recovery", "--kills", "1", "--no-broker")
+    assert figures["worker_seconds"] > 0
+    assert figures["broker_seconds"] is None
+    assert [each["worker"] for each in figures["kills"]] == ["risk"]
+
+
+def test_the_help_of_bench_starts_with_examples() -> None:
+    for arguments in (["bench"], ["bench", "latency"], ["bench", "restart"]):
+        shown = CliRunner().invoke(create("bench"), [*arguments, "--help"]).output
+        lines = [line for line in shown.splitlines() if "./quantum" in line or "Options" in line]
+        assert "./quantum bench" in lines[0]
+
+
+def test_more_signals_than_slots_are_refused_with_the_number_that_fits() -> None:
+    fits = slots_for(["a", "b"], ["X", "Y", "Z"], signals=6, parts=2)
+    assert fits == [("a", ["X", "Y"]), ("b", ["X", "Y"]), ("a", ["Z"]), ("b", ["Z"])]
+    with pytest.raises(CommandError, match="6 at most"):
+        slots_for(["a", "b"], ["X", "Y", "Z"], signals=7, parts=2)
+
+
+def test_percentiles_are_those_of_all_values() -> None:
+    assert summary([float(n) for n in range(1, 101)]) == {
+        "p50_ms": 50.0,
+        "p99_ms": 100.0,
+        "max_ms": 100.0,
+    }
+    assert summary([]) == {"p50_ms": None, "p99_ms": None, "max_ms": None}
+
+
+def test_a_figure_names_its_machine() -> None:
+    assert {"date", "cores", "memory_mib", "load_average", "build", "versions"} <= machine().keys()
+    assert spent({"a": 1.0}, {"a": 1.5, "b": 2.0}) == {"b": 2.0, "a": 0.5}
+
+
+def test_only_workers_that_the_feed_waits_for_are_killed() -> None:
+    assert set(VICTIMS) == set(WORKERS) - {"projector"}
