@@ -7,7 +7,7 @@ by offsets.
 from replay.log import ends, read_kafka, starts
 from replay.summary import Summary
 from replay.tail import last_records
-from schemas.topics import CLOCK, CONTROL, EVENT_TOPICS, MARKET, Topic
+from schemas.topics import CLOCK, EVENT_TOPICS, MARKET, Topic
 
 BUSY = (MARKET, CLOCK)
 RECENT = 50
@@ -25,11 +25,6 @@ def current(bootstrap: str) -> Summary:
     there = sum(end - begin.get(key, 0) for key, end in ends(bootstrap, BUSY).items())
     summary.events += there - recent
     return summary
-
-
-def control_only(bootstrap: str) -> Summary:
-    """Policies, trading states and emergencies, without trading figures."""
-    return _fold(bootstrap, (CONTROL,))
 
 
 def _fold(bootstrap: str, topics: tuple[Topic, ...]) -> Summary:

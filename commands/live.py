@@ -150,7 +150,7 @@ class LiveSystem:
             name="feed",
             argv=argv,
             env=self._environment(),
-            restart=True,
+            finishes=True,
             log=self.run.logs / "feed.out",
         )
 

@@ -35,7 +35,7 @@ class HealthServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Nothing: a line a second on stderr helps nobody."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = _Server(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True
@@ -67,6 +67,13 @@ class HealthServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    """One whose askers may go away before they have their answer."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: by default a traceback goes to stderr."""
 
 
 def _answer(probe: Probe) -> tuple[int, dict[str, object]]:

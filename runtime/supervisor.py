@@ -35,7 +35,8 @@ class ProcessSpec:
     """One process to keep running.
 
     ready: asked about every 50 ms while starting; True once it works; None: at once. It must
-    answer quickly and not raise. restart: whether to start it again whenever it ends.
+    answer quickly and not raise. restart: whether to start it again whenever it ends. finishes:
+    exit code 0 means that its work is done, and it is not started again.
     log: file that takes stdout and stderr; None: nowhere. health_port: for `status`, if known.
     """
 
@@ -44,6 +45,7 @@ class ProcessSpec:
     env: Mapping[str, str] | None = None
     ready: Callable[[], bool] | None = None
     restart: bool = True
+    finishes: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
     stop_grace_s: float = 5.0
     log: Path | None = None
@@ -244,7 +246,7 @@ class Supervisor:
         child.exit_code = code
         if isinstance(child.spec, ProcessSpec) and child.process is not None:
             processes.kill_group(child.process)  # what it started must not outlive it
-            if not child.spec.restart:
+            if not child.spec.restart or (child.spec.finishes and code == 0):
                 self._enter(child, "ended")
                 return
         elif child.state == "starting" and child.restarts == 0:

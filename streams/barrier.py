@@ -30,6 +30,7 @@ class Report:
     """The latest vector of one worker process."""
 
     incarnation: str
+    epoch: int = 0
     positions: dict[str, int] = field(default_factory=dict)
     unresolved: int = 0
     time: str = ""
@@ -51,11 +52,15 @@ class Agreement:
         if worker not in self.workers:
             return
         known = self.reports.get(worker)
+        epoch = report.get("epoch", 0)
+        if known is not None and epoch < known.epoch:
+            return  # a fenced process that has not noticed yet: what it decides is not valid
         if known is None or known.incarnation != report["incarnation"]:
             if not report["full"]:
                 return
-            known = self.reports[worker] = Report(report["incarnation"])
+            known = self.reports[worker] = Report(report["incarnation"], epoch)
             self.behind = {pair for pair in self.behind if pair[0] != worker}
+        known.epoch = max(known.epoch, epoch)
         known.positions.update(report["positions"])
         known.unresolved, known.time = report["unresolved"], report["time"]
         for key, end in report["ends"].items():

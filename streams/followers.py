@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError
 
 from schemas.topics import TOPICS, Lane
-from streams.kafka_log import consumer, incoming, split
+from streams.kafka_log import assign, consumer, incoming, split
 from streams.log import Incoming
 
 logger = logging.getLogger(__name__)
@@ -43,9 +43,7 @@ class Follower(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._consumer.assign(
-                [TopicPartition(*split(key), offset) for key, offset in self._starts.items()]
-            )
+            assign(self._consumer, self._starts)
             while not self._stopping.is_set():
                 self._batch()
         except BaseException:

@@ -1,10 +1,12 @@
 """The log on a real broker: an idempotent producer in order, bulk reads by plain consumers."""
 
+import contextlib
 import logging
 import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from confluent_kafka import (
@@ -16,7 +18,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
 from schemas.envelope import CONTENT_TYPE
 from schemas.topics import dead_letters
@@ -28,6 +30,7 @@ STALLED_S = 30.0
 EXIT_DELIVERY = 70
 EXIT_FENCED = 75
 RETRY_S = 0.05
+ASKED_AT_ONCE = 8
 LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 QUICK = {
     "reconnect.backoff.ms": 50,
@@ -65,6 +68,15 @@ def consumer(bootstrap: str, **more: Any) -> Consumer:
             },
         )
     )
+
+
+def assign(reader: Consumer, starts: Mapping[str, int]) -> None:
+    """Assign partitions (key to offset), their leaders looked up first: librdkafka begins to fetch
+    a topic that a consumer does not know yet up to a second late."""
+    with contextlib.suppress(KafkaException):  # no broker now: then it is as late as that
+        for key in {split(key)[0]: key for key in starts}.values():
+            reader.get_watermark_offsets(TopicPartition(*split(key)), timeout=2)
+    reader.assign([TopicPartition(*split(key), offset) for key, offset in starts.items()])
 
 
 def split(key: str) -> tuple[str, int]:
@@ -178,35 +190,30 @@ class KafkaLog:
         return self._reader
 
     def end(self, key: str, *, timeout_s: float = 10.0) -> int:
-        deadline = time.monotonic() + timeout_s
-        partition = TopicPartition(*split(key))
         with self._reading:
-            while True:
-                left = max(0.001, deadline - time.monotonic())
-                try:
-                    found = self._consumer().get_watermark_offsets(partition, timeout=left)
-                    return int(found[1])
-                except KafkaException as error:
-                    # a partition that was just made has no leader for a moment
-                    again = error.args[0].code() in LEADERLESS
-                    if not again or time.monotonic() + RETRY_S > deadline:
-                        raise ConnectionError(
-                            f"Kafka at {self.bootstrap}: {error.args[0]}"
-                        ) from None
-                time.sleep(RETRY_S)
+            return self._end(self._consumer(), key, timeout_s)
 
     def ends(self, keys: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, int]:
-        wanted = {TopicPartition(*split(key)): key for key in keys}
-        if not wanted:
-            return {}
-        admin = AdminClient(client(self.bootstrap))
-        asked = admin.list_offsets(
-            dict.fromkeys(wanted, OffsetSpec.latest()), request_timeout=timeout_s
-        )
-        try:
-            return {wanted[place]: future.result().offset for place, future in asked.items()}
-        except KafkaException:  # a partition that was just made: ask each one until it answers
-            return {key: self.end(key, timeout_s=timeout_s) for key in wanted.values()}
+        """Asked side by side: one after the other, sixty partitions take a tenth of a second."""
+        wanted = list(keys)
+        with self._reading, ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+            reader = self._consumer()
+            found = pool.map(lambda key: self._end(reader, key, timeout_s), wanted)
+            return dict(zip(wanted, found, strict=True))
+
+    def _end(self, reader: Consumer, key: str, timeout_s: float) -> int:
+        deadline = time.monotonic() + timeout_s
+        partition = TopicPartition(*split(key))
+        while True:
+            left = max(0.001, deadline - time.monotonic())
+            try:
+                return int(reader.get_watermark_offsets(partition, timeout=left)[1])
+            except KafkaException as error:
+                # a partition that was just made has no leader for a moment
+                again = error.args[0].code() in LEADERLESS
+                if not again or time.monotonic() + RETRY_S > deadline:
+                    raise ConnectionError(f"Kafka at {self.bootstrap}: {error.args[0]}") from None
+            time.sleep(RETRY_S)
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
         wanted = {key: span for key, span in ranges.items() if span[0] < span[1]}
@@ -214,7 +221,7 @@ class KafkaLog:
             return
         with self._reading:
             reader = self._consumer()
-            reader.assign([TopicPartition(*split(key), span[0]) for key, span in wanted.items()])
+            assign(reader, {key: span[0] for key, span in wanted.items()})
             left = {key: span[1] for key, span in wanted.items()}
             try:
                 while left:

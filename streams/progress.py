@@ -79,6 +79,7 @@ class Progress:
                 "positions": _changed(now.positions, {} if full else self._positions),
                 "ends": _changed(now.ends, {} if full else self._ends),
                 "unresolved": now.unresolved,
+                "epoch": now.epoch,
                 "time": now.event_time,
             }
             self._positions, self._ends = now.positions, now.ends

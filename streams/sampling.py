@@ -16,8 +16,9 @@ from types import FrameType
 EVERY_S = 0.004
 WRITE_S = 1.0
 SHOWN = 70
-WAITING = frozenset(
-    "wait poll select _batch run _serve _beat _look accept get _worker end list_topics".split()
+WAITING = (
+    *("wait", "poll", "select", "_batch", "run", "_serve", "_beat", "_look", "accept", "get"),
+    *("_worker", "_end", "list_topics"),
 )
 
 

@@ -37,6 +37,8 @@ class Snapshot(NamedTuple):
     folded: set[str]
     unresolved: int
     event_time: str
+    epoch: int = 0
+    """Highest epoch of the sources: a successor's is higher."""
 
 
 class Shell:
@@ -295,7 +297,8 @@ class Shell:
             folded, self._folded = self._folded, set()
             waiting = sum(len(self._queues[key]) for key in self._waiting) + self.unresolved()
             positions, ends = dict(self._positions), dict(self._ends)
-            return Snapshot(positions, ends, folded, waiting, self.event_time())
+            epoch = max((s.epoch for s in self.sources.values()), default=0)
+            return Snapshot(positions, ends, folded, waiting, self.event_time(), epoch)
 
     def unresolved(self) -> int:
         """Orders without answer or end that are not resting: none, but for the gateway."""

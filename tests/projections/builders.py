@@ -1,4 +1,4 @@
-"""Logs made directly from the schemas: small trading days with everything that projections fold."""
+"""Logs made directly from the schemas: records and stories of trades, emergencies and deletions."""
 
 from collections import defaultdict
 from typing import Any
@@ -395,18 +395,3 @@ class Log:
             limit="3",
         )
         self.own("control", CONTROL, account, control.CommandRejected, data)
-
-
-def day(trades: int = 3, accounts: tuple[str, ...] = ("main", "hot")) -> Log:
-    """A log with everything projections fold: about 25 records a trade and account."""
-    log = Log()
-    for account in accounts:
-        log.open_account(account)
-    for _ in range(trades):
-        for account in accounts:
-            log.trade(account)
-    for account in accounts:
-        log.trade(account, close=False)
-        log.refuse_command(account)
-        log.emergency(account)
-    return log

@@ -15,7 +15,8 @@ from projections.tables import FOLDED, KEYS, metadata
 from schemas.codec import decode
 from schemas.ids import natural_id
 from schemas.topics import TOPICS
-from tests.projections.builders import Log, day
+from tests.projections.builders import Log
+from tests.projections.days import day
 from tests.projections.publishing import Written
 
 

@@ -27,8 +27,9 @@ from projections.writing import MovedError, OvertakenError, Writer
 from runtime.kafka import EmbeddedKafka
 from runtime.postgres import EmbeddedPostgres
 from schemas.topics import COMMANDS_CONTROL, CONTROL, EVENT_TOPICS, MARKET, ORDER
-from tests.projections.builders import Log, day
+from tests.projections.builders import Log
 from tests.projections.conftest import project_all, wait_for
+from tests.projections.days import day
 from tests.projections.publishing import publish
 
 ROOT = Path(__file__).resolve().parents[2]

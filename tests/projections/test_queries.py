@@ -8,8 +8,9 @@ from projections import queries
 from projections.database import engine
 from projections.digest import equals_replay
 from schemas.ids import natural_id
-from tests.projections.builders import Log, day
+from tests.projections.builders import Log
 from tests.projections.conftest import project_all
+from tests.projections.days import day
 from tests.projections.publishing import publish
 
 

@@ -13,8 +13,9 @@ from projections.database import ProjectionError, connect, engine
 from projections.digest import equals_replay
 from projections.projector import Projector
 from projections.rebuild import rebuild, rollback
-from tests.projections.builders import Log, day
+from tests.projections.builders import Log
 from tests.projections.conftest import project_all, wait_for
+from tests.projections.days import day
 from tests.projections.publishing import publish
 from tests.projections.test_projector import running
 

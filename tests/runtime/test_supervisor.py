@@ -109,6 +109,19 @@ def test_a_child_that_keeps_dying_is_restarted_more_and_more_slowly(tmp_path: Pa
         supervisor.stop()
 
 
+def test_a_child_whose_work_is_done_is_not_started_again(tmp_path: Path) -> None:
+    done = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); n = p.exists(); p.touch()"
+    first_fails = f"{done}; raise SystemExit(0 if n else 3)"
+    argv = [sys.executable, "-S", "-c", first_fails, str(tmp_path / "was")]
+    supervisor = Supervisor([ProcessSpec(name="feed", argv=argv, finishes=True)], tmp_path / "s")
+    try:
+        _until(supervisor, lambda: supervisor.state()["feed"]["state"] == "ended")
+        assert supervisor.state()["feed"]["exit_code"] == 0
+        assert supervisor.state()["feed"]["restarts"] == 1
+    finally:
+        supervisor.stop()
+
+
 def test_a_child_that_is_not_to_be_restarted_ends_with_its_code(tmp_path: Path) -> None:
     spec = ProcessSpec(
         name="feed", argv=[sys.executable, "-S", "-c", "raise SystemExit(0)"], restart=False

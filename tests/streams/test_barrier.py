@@ -200,6 +200,16 @@ def test_a_new_process_counts_from_its_first_full_report(agreement: Agreement) -
     assert agreement.waiting_for() == "risk has not read x/0"
 
 
+def test_a_fenced_process_that_goes_on_reporting_is_not_believed(agreement: Agreement) -> None:
+    agreement.fold(report("risk", incarnation="2", epoch=2, positions={"x/0": 3}))
+    agreement.extend("x/0", 4)
+    agreement.fold(report("execution", positions={"x/0": 4}))
+    agreement.fold(report("risk", incarnation="1", epoch=1, positions={"x/0": 4}))
+    assert agreement.waiting_for() == "risk has not read x/0"
+    agreement.fold(report("risk", incarnation="2", epoch=2, positions={"x/0": 4}))
+    assert agreement.quiet
+
+
 def test_a_paced_partition_is_waited_for_by_those_who_can_answer_only(agreement: Agreement) -> None:
     for worker in ("risk", "execution"):
         agreement.fold(report(worker, positions={"x/0": 3, MARKET: 0}))

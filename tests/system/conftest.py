@@ -61,10 +61,10 @@ def finished(hours: tuple[str, str], full: bool) -> Iterator[Finished]:
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[Checkout]:
-    """A system that runs in the background, fed with the crash at sixty times its speed."""
+    """A system that runs in the background, fed with the crash at five times its speed."""
     files = [f"data/market/{name}-1m-20210516-20210522.parquet" for name in ("BTCUSDT", "ETHUSDT")]
     feeds = [word for file in files for word in ("--feed", file)]
-    days = ("--from", "2021-05-19T11:00", "--to", "2021-05-20T11:00", "--speed", "60")
+    days = ("--from", "2021-05-19T11:00", "--to", "2021-05-20T11:00", "--speed", "5")
     with scratch() as data:
         checkout = Checkout(data)
         checkout.json("up", "--detach", *feeds, *days, timeout_s=150)

@@ -8,8 +8,9 @@ paused until their successor is live. What is written is what the in-process eng
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,11 @@ from tests.system.running import (
 )
 
 pytestmark = pytest.mark.timeout(LIMIT_S)
-HOURS = ("2021-05-19T11:00", "2021-05-19T13:30")
-TWICE, TWICE_AT = "risk", 80
-PAUSED = {100: "execution", 120: "gateway"}
+HOURS = ("2021-05-19T11:00", "2021-05-19T15:00")
+SPEED = "600"
+"""Event seconds a second: so that the run is not over before all of it has happened."""
+TWICE, TWICE_AT = "risk", 70
+PAUSED = {110: "execution", 160: "gateway"}
 
 
 class CrashingSystem(LiveSystem):
@@ -62,6 +65,7 @@ class Doubles:
     def __init__(self, system: LiveSystem) -> None:
         self.system = system
         self.done: list[str] = []
+        self.others: dict[str, subprocess.Popen[bytes]] = {}
         self.codes: dict[str, int | None] = {}
 
     def __call__(self, minute: int) -> None:
@@ -76,29 +80,31 @@ class Doubles:
     def _twice(self, name: str) -> None:
         """Kill the supervised one: the supervisor and we start a new one at the same moment."""
         os.kill(self._pid(name), signal.SIGKILL)
-        other = self._start(name)
-        self._wait(lambda: other.poll() is not None, f"one of two {name} ends")
-        self.codes[name] = other.returncode
+        self._start(name)
 
     def _pause(self, name: str) -> None:
         """Stop the supervised one in its tracks, let a successor take over, let it go on."""
         paused = self._pid(name)
         os.kill(paused, signal.SIGSTOP)
-        other = self._start(name)
+        self._start(name)
         port = self._folder(name) / f"{name}.port"
         self._wait(lambda: health(port).get("healthy") is True, f"the successor of {name} is live")
         os.kill(paused, signal.SIGCONT)
         self._wait(lambda: not processes.alive(paused), f"the paused {name} ends when it goes on")
-        self._wait(lambda: other.poll() is not None, f"the next {name} takes over")
-        self.codes[name] = other.returncode
 
-    def _start(self, name: str) -> subprocess.Popen[bytes]:
+    def finish(self) -> None:
+        """Wait until the supervisor's have taken over and every one started by hand has ended."""
+        for name, other in self.others.items():
+            self._wait(partial(_ended, other), f"the second {name} ends")
+            self.codes[name] = other.returncode
+
+    def _start(self, name: str) -> None:
         spec = LiveSystem._worker(self.system, name)
         folder = self._folder(name)
         folder.mkdir(exist_ok=True)
         argv = [str(folder) if part == str(self.system.run.logs) else part for part in spec.argv]
         with (folder / f"{name}.out").open("wb") as output:
-            return processes.spawn(argv, env=spec.env, output=output)
+            self.others[name] = processes.spawn(argv, env=spec.env, output=output)
 
     def _folder(self, name: str) -> Path:
         return self.system.run.folder / f"second-{name}"
@@ -109,12 +115,16 @@ class Doubles:
         )
         return self.system.supervisor.pids()[name]
 
-    def _wait(self, true: object, what: str) -> None:
+    def _wait(self, true: Callable[[], bool], what: str) -> None:
         def supervised() -> bool:
             self.system.check()
-            return bool(true())  # type: ignore[operator]
+            return true()
 
         wait_until(supervised, what, seconds=60)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +142,10 @@ class Crashed:
 def crashed() -> Iterator[Crashed]:
     """The run with all crashes, doubles and pauses."""
     with live(CrashingSystem) as system:
-        system.start(demo_plan(moment(HOURS[0]), moment(HOURS[1]), "max"))
+        system.start(demo_plan(moment(HOURS[0]), moment(HOURS[1]), SPEED))
         doubles = Doubles(system)
         run_to_end(system, doubles)
+        doubles.finish()
         checked(system.kafka)
         yield Crashed(
             {name: crashes(system.run.logs, name) for name in AGENTS},
