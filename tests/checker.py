@@ -1,18 +1,16 @@
 """The independent checker: recomputes a run from its topics alone, with no code of ours.
-``python tests/checker.py BOOTSTRAP`` prints figures as JSON, and what breaks a rule (then exit 1):
-DESIGN.md "The record" and "Tests". For a system that is quiet."""
+``python tests/checker.py BOOTSTRAP`` prints figures and broken rules (exit 1) of a quiet system."""
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, check-untyped-defs=False
 import json
 import sys
 from collections import Counter, defaultdict, deque
 from decimal import Decimal, localcontext
-from types import SimpleNamespace
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 TOPICS = ("control", "market", "clock", "commands.", "trade.", "venue.")
-APPROVED_AS = {"entry": "entry", "exit_signal": "exit"}  # purpose of an order: kind of its verdict
+WAYS = {"entry": "entry", "exit_signal": "exit"}  # purpose of an order: kind of its verdict
 MONEY = ("transfers", "fees", "funding", "gross", "equity")
 
 def valid(records, need):
@@ -31,123 +29,102 @@ def valid(records, need):
             continue
         place, epoch, number = (at[:2], e["source"]), e.get("epoch"), e.get("sequence", 0)
         if epoch is not None:
-            current, last = heads.get(place, (0, 0))
-            if kind == "source.fenced":
-                heads[place] = (max(epoch, current), last)
+            (current, last), fence = heads.get(place, (0, 0)), kind == "source.fenced"
+            if fence or (epoch, number) <= (current, last):  # or a zombie's, or seen before
+                heads[place] = (max(epoch, current) if fence else current, last)
                 continue
-            if epoch < current or (epoch == current and number <= last):
-                continue  # a zombie's, or seen before
             heads[place] = (epoch, number)
             need((epoch, number) == (current, last + 1), at, f"{number} follows {last}")
             need(name not in seen, at, f"record id {name} twice")
         items = () if name in seen else e["data"].get("items", ())  # people may send twice
         seen.add(name)
-        of = e.get("partitionkey") or e["subject"].split("/")[0]
-        yield SimpleNamespace(e=e, id=name, offset=at[2], kind=kind, of=of, items=items)
+        yield {"partitionkey": e["subject"], **e, "offset": at[2], "kind": kind, "items": items}
 
-class Account:
-    """One account: its orders, what became of them, and its money."""
+class Account:  # its orders, and the fold of its execution results
     def __init__(self):
-        self.orders, self.results, self.accepted, self.ended = {}, deque(), set(), set()
-        self.n, self.sums, self.filled, self.open = (Counter() for _ in range(4))
-        self.modes, self.stops = [(-1, False)], True
-
-    def calm(self, r):
-        return not [on for at, on in self.modes if at < r.e["basis"]["control/0"]][-1]
-
+        self.orders, self.results, self.policies, self.told = {}, deque(), [], defaultdict(set)
+        self.n, self.filled, self.open = Counter(), Counter(), Counter()
     def fold(self, upto, need):
-        """Fold the results below offset `upto`."""
         while self.results and self.results[0][0] < upto:
             i = self.results.popleft()[1]
             of, kind, order = i.get("order_id"), i["kind"], self.orders.get(i.get("order_id"))
             same = order and all(i.get(k, order[k]) == order[k] for k in ("symbol", "side"))
-            need(not of or (same and of not in self.ended), i["id"], f"{kind} of no open order")
-            self.n[kind] += 1
-            self.sums[kind] += Decimal(i.get("amount", 0))  # transferred, funded
+            need(not of or (same and of not in self.told["ended"]), i["id"], "of no open order")
+            self.n[kind] += Decimal(i.get("amount", 0))  # transferred, funded
             if kind == "filled":
                 signed = Decimal(i["quantity"]) * (1 if i["side"] == "BUY" else -1)
-                self.sums.update(cash=-signed * Decimal(i["price"]), fees=Decimal(i["fee"]))
+                self.n.update(fills=1, fees=Decimal(i["fee"]), cash=-signed * Decimal(i["price"]))
                 self.open[i["symbol"]] += signed
                 self.filled[of] += abs(signed)
-                fits = not same or self.filled[of] <= Decimal(order["quantity"])
-                need(fits or order["close_position"], i["id"], "filled too much")
-            elif kind == "ended":
-                need(Decimal(i["filled_quantity"]) == self.filled[of], of, "filled otherwise")
-            {"accepted": self.accepted, "ended": self.ended}.get(kind, set()).add(of)
-
+            fits = not same or order["close_position"] or self.filled[of] <= Decimal(order["quantity"])
+            right = Decimal(i.get("filled_quantity", self.filled[of])) == self.filled[of]
+            need(fits and right, i["id"], f"filled {self.filled[of]}")
+            self.told[kind].add(of)
     def money(self, marks):
-        """MONEY at these marks; a quantity counts with its sign."""
         worth = [q * Decimal(marks.get(symbol, 0)) for symbol, q in self.open.items() if q]
-        own, cash, fees, funding = (self.sums[k] for k in ("transferred", "cash", "fees", "funded"))
+        own, cash, fees, funding = (self.n[k] for k in ("transferred", "cash", "fees", "funded"))
         return own, fees, funding, sum(map(abs, worth)), own + cash - fees + funding + sum(worth)
 
 def check(records: Any) -> Any:
     """Figures and violations of a log of (topic, partition, offset, bytes), in any order."""
-    with localcontext(prec=60):
-        return judged(records)
-
-def judged(records):  # noqa: C901
-    bad, by, accounts, marks, used = [], defaultdict(list), defaultdict(Account), {}, Counter()
+    bad, by, accounts, used = [], defaultdict(list), defaultdict(Account), Counter()
     def need(ok, what, why):
         return bool(ok) or bad.append(f"{what}: {why}")
     for r in valid(records, need):
-        used["events"] += not r.kind.startswith(("source.", "worker."))
-        for i in [r.e["data"]] if r.kind == "source.halted" else r.items:
-            a, terms = accounts[i.get("account", r.of)], (r.of, i.get("symbol"), i.get("side"))
-            by[r.kind].append((r, i, a, terms))
+        used["events"] += not r["kind"].startswith(("source.", "worker."))
+        for i in [r["data"]] if r["kind"] == "source.halted" else r["items"]:
+            a = accounts[name := i.get("account", r["partitionkey"])]
+            by[r["kind"]].append((r, i, a, (name, i.get("symbol"), i.get("side"))))
             if "policy" in i:
-                a.modes.append((r.offset, i["policy"]["emergency_mode"]))
-                a.stops, a.n[r.kind] = i["policy"]["stops_required"], a.n[r.kind] + 1
-            elif r.kind == "trade.execution.reported":
-                a.results.append((r.offset, i))
-            elif r.kind == "market.prices.observed":
-                marks[i["symbol"]] = i.get("mark", i["last"])
-    signals, answered, verdicts = by["trade.signal.published"], set(), {}
+                a.policies.append((r["offset"], i["policy"]))
+                a.n["emergencies"] += r["kind"] == "emergency.activated"
+            elif r["kind"] == "trade.execution.reported":
+                a.results.append((r["offset"], i))
+    signals, answered, verdicts, figures = by["trade.signal.published"], set(), {}, {}
+    marks = {i["symbol"]: i.get("mark", i["last"]) for _, i, *_ in by["market.prices.observed"]}
     asked = {i["id"]: (r, terms) for r, i, _, terms in signals + by["trade.intent.published"]}
     for r, i, a, terms in by["trade.signal.judged"]:
         of, verdicts[i["id"]] = i["request_id"], (i, terms)
-        need(of in asked and asked[of][1] == terms, i["id"], "answers no request")
-        need(of not in answered, i["id"], "answers a second time")
-        need(i["verdict"] != "approved" or i["kind"] != "entry" or a.calm(r), of, "in an emergency")
+        need(asked.get(of, "  ")[1] == terms and of not in answered, of, "no open request")
+        calm = [not p["emergency_mode"] for at, p in a.policies if at < r["basis"]["control/0"]]
+        entry = i["verdict"] == "approved" and i["kind"] == "entry"
+        need(not entry or calm[-1:] == [True], of, "approved in an emergency")
         answered.add(of)
         a.n[i.get("reason", "approved")] += 1
     answered |= {i["cause_id"] for _, i, *_ in by["source.halted"]}
     for of, (r, _) in asked.items():
-        need({of, r.id} & answered, of, "has no verdict")
+        need({of, r["id"]} & answered, of, "has no verdict")
     for _, i, a, terms in (order for order in by["trade.order.decided"] if "purpose" in order[1]):
-        need(not used[i["id"]] and not used[i["client_order_id"]], i["id"], "ordered twice")
-        used.update((i["id"], i["client_order_id"]))
-        a.orders[i["id"]], a.n["orders"] = i, a.n["orders"] + 1
+        of, a.orders[i["id"]], way = i["id"], i, WAYS.get(i["purpose"])
+        need(not used[of] and not used[i["client_order_id"]], of, "ordered twice")
+        used.update((of, i["client_order_id"]))
         v, approved = verdicts.get(i.get("request_id"), ({}, ()))
         used[v.get("id")] += Decimal(i["quantity"])
         fits = v.get("plan") and used[v["id"]] <= Decimal(v["plan"]["quantity"])
-        right = fits and approved == terms and v["kind"] == APPROVED_AS.get(i["purpose"])
-        need(right or i["purpose"] not in APPROVED_AS, i["id"], "not approved so")
-        need(right or i["reduce_only"], i["id"], "neither approved nor reduce-only")
-    for r, i, a, _ in by["trade.position.updated"]:
-        a.fold(*(n for k, n in r.e["basis"].items() if k.startswith("trade.execution.res")), need)
-        if i["kind"] == "position":
-            need(Decimal(i["quantity"]) == a.open[i["symbol"]], i["id"], "position is another")
-        elif i["kind"] == "equity":
-            told, right = tuple(Decimal(i[k]) for k in MONEY), a.money(i["marks"])
-            need(told == right, i["id"], f"{MONEY} are {right}")
-    for name, a in accounts.items():
-        a.fold(float("inf"), need)
-        rests = [i for of, i in a.orders.items() if of in a.accepted - a.ended]
-        for of in a.orders.keys() - a.ended - {i["id"] for i in rests if i["order_type"] != "MARKET"}:
-            need(False, of, "neither ends nor rests")
-        stops = {(i["symbol"], i["side"]) for i in rests if i["purpose"] == "stop"}
-        for symbol, q in a.open.items():
-            safe = not q or not a.stops or (symbol, "SELL" if q > 0 else "BUY") in stops
-            need(safe, name, f"no stop rests for {q} {symbol}")
-    return {"signals": len(signals), "events": used["events"], "accounts": {
-        name: {
-            "approved": a.n["approved"], "orders": a.n["orders"], "fills": a.n["filled"],
-            "rejected": {reason: n for reason, n in sorted(a.n.items()) if reason.isupper()},
-            "emergencies": a.n["emergency.activated"],
-            "open_positions": sum(map(bool, a.open.values())),
-            "equity": f"{a.money(marks)[-1].normalize():f}",
-        } for name, a in sorted(accounts.items()) if a.n}}, bad
+        right = fits and approved == terms and v["kind"] == way
+        need(right or (not way and i["reduce_only"]), of, "not approved so")
+    with localcontext(prec=60):
+        for r, i, a, _ in by["trade.position.updated"]:
+            a.fold(*(n for k, n in r["basis"].items() if k.startswith("trade.execution.")), need)
+            if i["kind"] == "position":
+                need(Decimal(i["quantity"]) == a.open[i["symbol"]], i["id"], "position is another")
+            elif i["kind"] == "equity":
+                right = a.money(i["marks"])
+                need(tuple(Decimal(i[k]) for k in MONEY) == right, i["id"], f"{MONEY} are {right}")
+        for name, a in sorted(accounts.items()):
+            a.fold(float("inf"), need)
+            rests = {of: i for of, i in a.orders.items() if of not in a.told["ended"]}
+            for of, i in rests.items():
+                need(of in a.told["accepted"] and i["order_type"] != "MARKET", of, "has no end")
+            stops = {(i["symbol"], i["side"]) for i in rests.values() if i["purpose"] == "stop"}
+            held = {(symbol, "SELL" if q > 0 else "BUY") for symbol, q in a.open.items() if q}
+            bare = held - stops if all(p["stops_required"] for _, p in a.policies[-1:]) else ()
+            need(not bare, name, f"no stop rests: {bare}")
+            figures[name] = {k: a.n[k] for k in ("approved", "fills", "emergencies")} | {
+                "rejected": {k: n for k, n in sorted(a.n.items()) if k.isupper()},
+                "orders": len(a.orders), "open_positions": len(held),
+                "equity": f"{a.money(marks)[-1].normalize():f}"}
+    return {"signals": len(signals), "events": used["events"], "accounts": {n: figures[n] for n in figures if accounts[n].policies}}, bad
 
 def read(bootstrap):
     """Every record of the topics of events, from their starts to their ends now."""
@@ -161,11 +138,12 @@ def read(bootstrap):
             if not m.error():
                 yield m.topic(), m.partition(), m.offset(), m.value()
             elif m.error().code() == KafkaError._PARTITION_EOF:
-                left.remove((m.topic(), m.partition()))
+                left.discard((m.topic(), m.partition()))
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit(f"{__doc__}\nBOOTSTRAP is host:port of a broker.")
+        print(f"{__doc__}\nBOOTSTRAP is host:port of a broker.", file=sys.stderr)
+        sys.exit(2)
     found, violations = check(read(sys.argv[1]))
     print(json.dumps(found | {"violations": violations}, indent=1))
     sys.exit(1 if violations else 0)
