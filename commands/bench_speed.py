@@ -81,7 +81,11 @@ def start_floor(world: World) -> None:
     argv = [sys.executable, "-P", "-m", "commands.bench_relay", "--kafka", world.kafka]
     world.system.supervisor.add(
         [
-            ProcessSpec(name=f"relay-{source}", argv=[*argv, "--from", source, "--to", target])
+            ProcessSpec(
+                name=f"relay-{source}",
+                argv=[*argv, "--from", source, "--to", target],
+                env=world.system.environment(),
+            )
             for source, target in itertools.pairwise(FLOOR)
         ]
     )

@@ -113,7 +113,7 @@ class LiveSystem:
                 " or unset it to use the embedded one."
             ) from None
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """A child's environment: this checkout's code, its byte code in the data folder only."""
         kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -130,7 +130,7 @@ class LiveSystem:
         return ProcessSpec(
             name=name,
             argv=[sys.executable, "-P", "-m", *argv, "--folder", str(self.run.logs)],
-            env=self._environment(),
+            env=self.environment(),
             ready=self._ready(name),
             log=self.run.logs / f"{name}.out",
         )
@@ -149,7 +149,7 @@ class LiveSystem:
         return ProcessSpec(
             name="feed",
             argv=argv,
-            env=self._environment(),
+            env=self.environment(),
             finishes=True,
             log=self.run.logs / "feed.out",
         )

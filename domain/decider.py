@@ -20,7 +20,7 @@ class Read:
     """An input topic of a decider.
 
     `request`: each record is answered by exactly one record; else it is a fact. `full`: all
-    partitions are read, whatever partition the source stands on (of single-partition topics always).
+    partitions are read, whatever partition the source stands on (single-partition topics anyway).
     """
 
     topic: Topic

@@ -149,7 +149,8 @@ def cooldown(case: Case) -> Failure | None:
         return None
     since = Decimal(case.now_us - case.entered_us) / SECOND_US
     limit = case.policy.number("cooldown_s")
-    if since >= limit:
+    # a fill is dated by its latency after the decision, so a moment later `since` may be below 0
+    if not limit or since >= limit:
         return None
     return fail(
         EntryReason.COOLDOWN, case, value=shown(since), limit=shown(limit), shortfall=limit - since

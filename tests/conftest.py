@@ -15,6 +15,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="the long forms of the long tests")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `long` belong to the long forms (`--full`); the others are the suite."""
+    if not config.getoption("--full"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
 @pytest.fixture(scope="session")
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether the long forms are wanted (`./quantum test --full`)."""
@@ -36,6 +44,7 @@ def kafka() -> Iterator[EmbeddedKafka]:
     broker = EmbeddedKafka(folder / "kafka")
     broker.start()
     yield broker
+    broker.kill()  # an orderly end waits for clients that tests left behind, and nothing is kept
     broker.stop()
     shutil.rmtree(folder, ignore_errors=True)
 

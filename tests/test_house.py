@@ -41,6 +41,7 @@ LINES_MAX = 400
 ENTRY_POINTS = {
     "upgrade", "downgrade", "run_migrations", "run_migrations_online", "main",
     "pytest_addoption",
+    "pytest_collection_modifyitems",
 }  # fmt: skip
 """Found by name by Alembic, the shell or pytest."""
 

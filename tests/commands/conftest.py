@@ -38,6 +38,7 @@ def crash_kafka() -> Iterator[str]:
         producer.poll(0)
     producer.flush(30)
     yield broker.bootstrap
+    broker.kill()
     broker.stop()
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -39,6 +39,7 @@ def test_latency_reports_every_signal_and_the_floor_of_the_same_run(measured: An
     assert figures["machine"]["cores"] >= 1
 
 
+@pytest.mark.long
 def test_throughput_counts_only_signals_that_have_a_durable_order(measured: Any) -> None:
     figures = measured("throughput", "--signals", "80", "--accounts", "20", "--symbols", "4")
     assert figures["orders"] == figures["approved"] == 80
@@ -46,6 +47,7 @@ def test_throughput_counts_only_signals_that_have_a_durable_order(measured: Any)
     assert figures["records"] == 40, "two parts a record"
 
 
+@pytest.mark.long
 def test_recovery_measures_a_killed_worker(measured: Any) -> None:
     figures = measured("recovery", "--kills", "1", "--no-broker")
     assert figures["worker_seconds"] > 0

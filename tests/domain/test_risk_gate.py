@@ -181,6 +181,12 @@ def test_cooldown_runs_from_the_last_close(seconds: float, *, cooling: bool) -> 
     assert codes(world.ask()) == (["COOLDOWN"] if cooling else [])
 
 
+def test_no_cooldown_means_none_even_for_a_fill_dated_by_its_latency_after_now() -> None:
+    world = RiskWorld(cooldown_s=0, max_entries_per_position=9, **FAR)
+    world.holds("BTCUSDT", "0.01", entry_at=later(0.25))
+    assert "COOLDOWN" not in codes(world.ask(position_size_pct="5"))
+
+
 def test_cooldown_runs_from_the_last_entry_fill_and_for_its_symbol_only() -> None:
     world = RiskWorld(max_entries_per_position=9, **FAR)
     world.holds("BTCUSDT", "0.01")

@@ -30,6 +30,7 @@ def own_kafka() -> Iterator[EmbeddedKafka]:
     broker = EmbeddedKafka(folder / "kafka")
     broker.start()
     yield broker
+    broker.kill()
     broker.stop()
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -19,5 +19,6 @@ def empty_kafka() -> Iterator[str]:
     broker.start()
     topics_apply.apply(broker.bootstrap)
     yield broker.bootstrap
+    broker.kill()
     broker.stop()
     shutil.rmtree(folder, ignore_errors=True)

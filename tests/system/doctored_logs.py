@@ -75,29 +75,6 @@ def bump(name: str, log: list[Raw]) -> list[Raw]:
     return [*log[:at], (*log[at][:3], edit(log[at][3], change)), *log[at + 1 :]]
 
 
-def last_equity_gone(log: list[Raw]) -> list[Raw]:
-    told = [n for n, r in enumerate(log) if r[0] == "trade.position.update"]
-    at = max(n for n in told if b'"equity"' in log[n][3])
-    new = edit(log[at][3], lambda e: e["data"]["items"].remove(part(e, {"kind": "equity"})))
-    return [*log[:at], (*log[at][:3], new), *log[at + 1 :]]
-
-
-def other_mark(log: list[Raw]) -> list[Raw]:
-    """One price of the market changed, at which an open position was marked."""
-    at = next(
-        n for n, r in enumerate(log)
-        if r[0] == "trade.position.update" and b'"marks":{"' in r[3]
-    )  # fmt: skip
-    basis = json.loads(log[at][3])["basis"]["market/0"]
-    price = max(
-        (r for r in log if r[0] == "market" and r[2] < basis and b"prices.observed" in r[3]),
-        key=lambda r: r[2],
-    )
-    index = log.index(price)
-    new = edit(price[3], lambda e: [i.update(last="1", mark="1") for i in e["data"]["items"]])
-    return [*log[:index], (*price[:3], new), *log[index + 1 :]]
-
-
 def rejected(log: list[Raw]) -> list[Raw]:
     """The approval of an order turned into a refusal."""
     at = place_of(log, VERDICT, APPROVED)
@@ -118,12 +95,6 @@ def same_id(log: list[Raw]) -> list[Raw]:
     return [*log[:second], (*log[second][:3], new), *log[second + 1 :]]
 
 
-def no_epoch(log: list[Raw]) -> list[Raw]:
-    at = place_of(log, UPDATE, {"kind": "equity"})
-    extra = edit(log[at][3], lambda e: (e.pop("epoch"), e.pop("sequence"), e.update(id="x")))
-    return [*log, (*log[at][:2], 10**6, extra)]
-
-
 def a_record_gone(log: list[Raw]) -> list[Raw]:
     at = place_of(log, ORDER, ENTRY)
     return [*log[:at], *log[at + 1 :]]
@@ -136,14 +107,14 @@ def fences_gone(log: list[Raw]) -> list[Raw]:
 DOCTORED: dict[str, tuple[Callable[[list[Raw]], list[Raw]], str]] = {
     "a fee is changed": (partial(changed, RESULT, FILL, fee="0.01"), "'equity'"),
     "a price is changed": (partial(changed, RESULT, FILL, price="40000"), "'equity'"),
-    "a quantity is changed": (partial(changed, RESULT, FILL, quantity="9"), "filled too much"),
+    "a quantity is changed": (partial(changed, RESULT, FILL, quantity="9"), "filled "),
     "a side is changed": (
         partial(changed, RESULT, {**FILL, "side": "BUY"}, side="SELL"),
         "no open order",
     ),
     "a fill is dropped": (partial(without, RESULT, FILL), "filled 0"),
-    "a fill is doubled": (partial(twice, RESULT, FILL), "result told twice"),
-    "a fill is doubled under another id": (partial(twice, RESULT, FILL, id="x"), "filled too much"),
+    "a fill is doubled": (partial(twice, RESULT, FILL), "filled "),
+    "a fill is doubled under another id": (partial(twice, RESULT, FILL, id="x"), "filled "),
     "a fill is of an unknown order": (
         partial(changed, RESULT, FILL, order_id="x"),
         "no open order",
@@ -155,9 +126,9 @@ DOCTORED: dict[str, tuple[Callable[[list[Raw]], list[Raw]], str]] = {
     ),
     "an end is dropped": (
         partial(without, RESULT, {**ENDED, "status": "FILLED"}),
-        "neither ends nor rests",
+        "has no end",
     ),
-    "an end comes twice": (partial(twice, RESULT, ENDED, id="x"), "ended of no open order"),
+    "an end comes twice": (partial(twice, RESULT, ENDED, id="x"), "of no open order"),
     "an end says more was filled": (
         partial(changed, RESULT, ENDED, filled_quantity="7"),
         "filled ",
@@ -165,24 +136,22 @@ DOCTORED: dict[str, tuple[Callable[[list[Raw]], list[Raw]], str]] = {
     "equity is off by the last digit": (partial(bump, "equity"), "'equity'"),
     "fees told are off": (partial(bump, "fees"), "'equity'"),
     "gross is off": (partial(bump, "gross"), "'equity'"),
-    "an equity is missing at the end": (last_equity_gone, "no equity tells"),
-    "a mark is not the market's": (other_mark, "marks are"),
     "a position is off": (
         partial(changed, UPDATE, {"kind": "position"}, quantity="7"),
-        "position is",
+        "position is another",
     ),
     "a verdict is missing": (partial(without, VERDICT, {"verdict": "rejected"}), "has no verdict"),
     "a verdict comes twice": (
         partial(twice, VERDICT, {"verdict": "rejected"}, id="x"),
-        "a second time",
+        "no open request",
     ),
     "a verdict answers nothing": (
         partial(changed, VERDICT, APPROVED, request_id="x"),
-        "answers no request",
+        "no open request",
     ),
     "a verdict is on another symbol": (
         partial(changed, VERDICT, APPROVED, symbol="X"),
-        "answers no request",
+        "no open request",
     ),
     "an entry has no approval": (partial(changed, ORDER, ENTRY, request_id="x"), "not approved so"),
     "a rejected signal is ordered": (rejected, "not approved so"),
@@ -193,11 +162,12 @@ DOCTORED: dict[str, tuple[Callable[[list[Raw]], list[Raw]], str]] = {
     "an exit has no approval": (partial(changed, ORDER, EXIT, request_id="x"), "not approved so"),
     "an order is there twice": (partial(twice, ORDER, ENTRY), "ordered twice"),
     "a client order id is there twice": (partial(twice, ORDER, ENTRY, id="x"), "ordered twice"),
-    "a stop has no owner": (partial(changed, ORDER, STOP, owner_id="x"), "no position"),
-    "a stop is not reduce-only": (partial(changed, ORDER, STOP, reduce_only=False), "no position"),
+    "a stop is not reduce-only": (
+        partial(changed, ORDER, STOP, reduce_only=False),
+        "not approved so",
+    ),
     "a sequence is missing": (a_record_gone, "follows"),
     "a record id is there twice": (same_id, "twice"),
-    "a decision has no epoch": (no_epoch, "of no source"),
     "an epoch has no fence": (fences_gone, "follows"),
     "bytes are no event": (lambda log: [*log, ("market", 0, 10**6, b"{")], "no event"),
 }

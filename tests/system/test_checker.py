@@ -32,8 +32,6 @@ from tests.checker import check
 from tests.system.doctored_logs import (
     APPROVED,
     DOCTORED,
-    ENTRY,
-    ORDER,
     VERDICT,
     Raw,
     edit,
@@ -191,18 +189,16 @@ def test_a_policy_may_do_without_stops(open_log: list[Raw]) -> None:
 
 def test_an_approval_that_knew_of_an_emergency_is_refused(stopped_log: list[Raw]) -> None:
     offset = next(r[2] for r in stopped_log if b"emergency.activated" in r[3])
-    for topic, why in ((VERDICT, "approved in an emergency"), (ORDER, "ordered in an emergency")):
-        want = APPROVED if topic == VERDICT else ENTRY
-        skip = 0
-        while (
-            json.loads(stopped_log[place_of(stopped_log, topic, want, skip)][3])["partitionkey"]
-            != "hot"
-        ):
-            skip += 1
-        at = place_of(stopped_log, topic, want, skip)
-        late = edit(stopped_log[at][3], lambda e: e["basis"].update({"control/0": offset + 1}))
-        doctored = [*stopped_log[:at], (*stopped_log[at][:3], late), *stopped_log[at + 1 :]]
-        assert any(why in line for line in check(doctored)[1])
+    skip = 0
+    while (
+        json.loads(stopped_log[place_of(stopped_log, VERDICT, APPROVED, skip)][3])["partitionkey"]
+        != "hot"
+    ):
+        skip += 1
+    at = place_of(stopped_log, VERDICT, APPROVED, skip)
+    late = edit(stopped_log[at][3], lambda e: e["basis"].update({"control/0": offset + 1}))
+    doctored = [*stopped_log[:at], (*stopped_log[at][:3], late), *stopped_log[at + 1 :]]
+    assert any("approved in an emergency" in line for line in check(doctored)[1])
 
 
 # ------------------------------------------------------------------ what it is itself
@@ -217,9 +213,9 @@ def test_it_uses_nothing_of_ours_and_is_short() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert names <= {
-        "json", "sys", "decimal", "types", "typing", "collections", "confluent_kafka",
+        "json", "sys", "decimal", "collections", "confluent_kafka",
     }  # fmt: skip
-    assert len(source.splitlines()) < 200
+    assert len(source.splitlines()) < 150
 
 
 @pytest.mark.timeout(120)
@@ -233,6 +229,7 @@ def test_it_reads_a_log_from_a_broker_as_a_third_party(log: list[Raw], short_pat
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
     finally:
+        broker.kill()
         broker.stop()
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     assert json.loads(done.stdout) == check(log)[0] | {"violations": []}
