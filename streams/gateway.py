@@ -3,7 +3,8 @@
 It folds orders, control and the venue's reports like any source, and records what the venue says.
 What is to be sent is decided by the pure core (gateways/core.py) and sent by one thread, by these
 steps: t0, the barrier (ends of control and of the own partition asked of the broker and folded),
-the core asked again, request. A barrier that is not answered in 50 ms lets only reductions and cancels out.
+the core asked again, request. A barrier that is not answered in 50 ms lets only reductions and
+cancels out.
 """
 
 import logging
