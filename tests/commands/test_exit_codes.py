@@ -113,7 +113,8 @@ def test_a_reader_that_goes_away_is_no_error(crash_kafka: str, tmp_path: Path) -
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as running:
-        assert running.stdout and running.stderr
+        assert running.stdout
+        assert running.stderr
         first = running.stdout.readline()
         running.stdout.close()
         told = running.stderr.read().decode()
