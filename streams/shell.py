@@ -98,6 +98,7 @@ class Shell:
             fresh = [self._make(number) for number in sorted(set(numbers) - self.sources.keys())]
             self._watched |= self.log.ends([s.output for s in fresh])
             own = fence(self.log, {s.name: s.output for s in fresh}, self.identity)
+            self._report_what_stands([s.output for s in fresh])
             found = recover(self.log, fresh, own, self.partitions)
             self._own(*self.sources.values(), *fresh)
             for recovered in found:
@@ -109,6 +110,13 @@ class Shell:
                         self._publish(recovered.source, record)
             self._fenced(fresh)
             self._catch_up()
+
+    def _report_what_stands(self, outputs: list[str]) -> None:
+        """Answer for the ends of outputs up to the own fence: a predecessor that died between an
+        append and its report told nobody, and the feed would go on before readers are there."""
+        ends = self.log.ends(outputs)
+        with self._acks:
+            self._ends |= ends
 
     def _fenced(self, sources: list[Source]) -> None:
         """Hook between the fold of own records and the catch-up on inputs."""

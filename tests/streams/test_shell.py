@@ -311,6 +311,18 @@ def test_there_is_no_snapshot_while_an_append_is_in_flight() -> None:
     assert now.folded == {"trade.signal.published.v1"}
 
 
+def test_a_successor_reports_what_its_predecessor_wrote_and_never_reported() -> None:
+    log, bench = past(), Bench("execution")
+    pass_on(bench, [r for key in (CONTROL, "clock/0", RESULTS, MARKET, VERDICTS) for r in log[key]])
+    bench.log.flush()
+    written = len(bench.broker.partitions[ORDERS])
+    successor = Shell("execution", PARTITIONS, MemoryLog(bench.broker), Identity("b", "c"))
+    successor.acquire(range(PARTITIONS))
+    told = successor.snapshot()
+    assert told is not None
+    assert told.ends[ORDERS] == written + 1, "the orders and the fence behind them"
+
+
 def test_sources_given_up_are_not_written_for_any_more() -> None:
     bench = Bench("risk")
     bench.shell.release([0])
