@@ -74,8 +74,13 @@ def stop(
     """Signal, wait up to `grace_s` seconds, then SIGKILL the whole group. Returns the exit code."""
     if process.poll() is None:
         process.send_signal(stop_signal)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(grace_s)
+    return end(process, grace_s)
+
+
+def end(process: subprocess.Popen[bytes], grace_s: float) -> int | None:
+    """Wait up to `grace_s` seconds for a process that was signalled, then SIGKILL the group."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(grace_s)
     kill_group(process)
     return process.wait()
 

@@ -1,4 +1,4 @@
-"""Keeps processes running: starts them side by side, restarts the dead, stops all in reverse order.
+"""Keeps processes running: starts them side by side, restarts the dead, stops services last.
 
 One thread, the caller's, which must be the main thread (processes.spawn says why). Children live
 in sessions of their own: a Ctrl-C in the terminal reaches the supervisor alone, which then stops
@@ -106,19 +106,24 @@ class _Child:
             return self.spec.ready()
         return self.spec.ready is None or self.spec.ready()
 
+    def ask_to_stop(self) -> None:
+        """Signal a process without waiting for it; services go when nothing needs them."""
+        if isinstance(self.spec, ProcessSpec) and self.pid is not None and self.process:
+            self.process.send_signal(self.spec.stop_signal)
+
     def stop(self) -> None:
         if isinstance(self.spec, Service):
             self.spec.stop()
         elif self.process is not None:
-            processes.stop(self.process, self.spec.stop_signal, self.spec.stop_grace_s)
+            processes.end(self.process, self.spec.stop_grace_s)
         self.exit_code = self.poll()
 
 
 class Supervisor:
     """Runs services and processes until told to stop.
 
-    specs: services first, then what needs them; stopped in reverse. state_file: JSON, name ->
-    ProcessState, replaced as a whole at every change.
+    specs: services first, then what needs them. state_file: JSON, name -> ProcessState, replaced
+    as a whole at every change.
     """
 
     def __init__(self, specs: Sequence[ProcessSpec | Service], state_file: Path) -> None:
@@ -179,11 +184,14 @@ class Supervisor:
             time.sleep(every_s)
 
     def stop(self) -> None:
-        """Stop all, the last started first. A second call does nothing."""
+        """Stop all: processes side by side, then services, the last started first. A second call
+        does nothing."""
         self._stopping = True
-        for child in reversed(self._children):
-            if child.state in ("waiting", "stopped"):
-                continue
+        live = [c for c in reversed(self._children) if c.state not in ("waiting", "stopped")]
+        processes_first = sorted(live, key=lambda child: isinstance(child.spec, Service))
+        for child in processes_first:
+            child.ask_to_stop()
+        for child in processes_first:
             child.stop()
             self._enter(child, "stopped")
             self._write_state()
