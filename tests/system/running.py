@@ -34,7 +34,7 @@ from streams.feed import fed, parser
 from streams.kafka_log import consumer
 from tests import checker
 
-LIMIT_S = 3000 if "--full" in sys.argv else 300
+LIMIT_S = 3000 if os.environ.get("QUANTUM_TEST_FULL") else 300
 """How long a test that runs a whole system may take, on a machine that others use as well."""
 STEP_S = 0.03
 Told = dict[tuple[str, str], list[tuple[str, str, str, str]]]
