@@ -1,14 +1,36 @@
 """`python -m commands`: what the launcher `./quantum` runs."""
 
+import os
 import sys
+from collections.abc import Mapping
+
+COMPLETING = "_QUANTUM_COMPLETE"
+"""Set by a shell that asks for completions; what was typed so far stands in two more variables."""
+SETTING_UP = (["--show-completion"], ["--install-completion"])
 
 
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
     from commands.app import MODULES, create
 
-    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    words = typed(os.environ) if COMPLETING in os.environ else sys.argv[1:]
+    asked = next((word for word in words if not word.startswith("-")), None)
+    if (COMPLETING in os.environ and len(words) < 2) or words[:1] in SETTING_UP:
+        create(names_only=True)(prog_name="quantum")
     create(asked if asked in MODULES else None)(prog_name="quantum")
+
+
+def typed(environment: Mapping[str, str]) -> list[str]:
+    """The words behind `quantum` on the line that a shell wants completed, the unfinished included
+    (an empty one at the end). bash gives COMP_WORDS and COMP_CWORD, others the line itself."""
+    if "COMP_WORDS" in environment:
+        words = environment["COMP_WORDS"].split()
+        count = int(environment.get("COMP_CWORD", "1"))
+    else:
+        line = environment.get("_TYPER_COMPLETE_ARGS", "")
+        words = line.split()
+        count = len(words) - (not line.endswith(" "))
+    return (words[1 : count + 1] + [""] * count)[:count]
 
 
 if __name__ == "__main__":

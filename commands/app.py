@@ -13,6 +13,7 @@ from commands.console import Commands, add
 
 MODULES = {
     "demo": "demo",
+    "backtest": "backtest",
     "up": "up",
     "down": "up",
     "status": "status",
@@ -21,7 +22,19 @@ MODULES = {
     "events": "events",
     "why": "why",
     "positions": "positions",
+    "close": "verbs",
+    "cancel": "verbs",
+    "pause": "verbs",
+    "resume": "verbs",
+    "reduce": "verbs",
+    "flatten": "verbs",
     "rebuild": "rebuild",
+    "state": "state",
+    "verify": "verify",
+    "archive": "archive",
+    "whatif": "whatif",
+    "parity": "parity",
+    "statement": "statement",
     "topics": "topics",
     "policy": "policy",
     "emergency": "emergency",
@@ -32,6 +45,7 @@ MODULES = {
 
 HELP = """\b
   ./quantum demo             the crash of 19 May 2021, traded live; then the report
+  ./quantum backtest PATH    the same deciders over candles or trades, in memory
   ./quantum up --detach      start broker, database and workers
   ./quantum status           how it goes
   ./quantum why ID           why something happened, or did not
@@ -43,20 +57,25 @@ Every command has --json. Exit codes: 0 ok, 1 failed, 2 misuse, 3 not running, 4
 """
 
 
-def create(only: str | None = None) -> typer.Typer:
-    """The command line with every command there is, or with `only` one."""
+def create(only: str | None = None, *, names_only: bool = False) -> typer.Typer:
+    """The command line with every command there is, or with `only` one; `names_only`: with every
+    name and nothing behind them, which is all that completing a command's name takes."""
     made = typer.Typer(
         cls=Commands,
         help=HELP,
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     made.callback()(_root)
     for command, name in MODULES.items():
-        if only in (None, command) and find_spec(f"commands.{name}") is not None:
+        if only not in (None, command) or find_spec(f"commands.{name}") is None:
+            continue
+        if names_only:
+            made.command(command, help=f"see ./quantum {command} --help")(_root)
+        else:
             module = import_module(f"commands.{name}")
             if hasattr(module, "register"):
                 module.register(made)

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from commands.console import AsJson, add, show
+from commands.console import AsJson, ExitCode, add, show
 
 HELP = """\b
   ./quantum bench latency            signal to order at 50 signals/s, beside the floor
   ./quantum bench throughput         approved signals a second with durable orders
   ./quantum bench recovery           kill -9 of workers and of the broker, seconds until they work
   ./quantum bench restart            restart of the risk worker with a long log behind it
+  ./quantum bench rebuild            tables made anew from a long log, compared and swapped
 
 Measures a system of its own in `bench/` of the data folder; nothing that trades is touched.
 """
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help=HELP, short_help="Figures: latency, throughput, recovery.", no_args_is_help=True
     )
-    for command in (latency, throughput, recovery, restart):
+    for command in (latency, throughput, recovery, restart, rebuild):
         add(group, command, command.__name__)
     app.add_typer(group, name="bench")
 
@@ -129,6 +130,31 @@ def restart(
     before = _machine()
     figures = measure(hours=hours)
     _show(figures, before, as_json)
+
+
+def rebuild(
+    events: Annotated[int, typer.Option(min=1_000, max=100_000_000, help="How many.")] = 1_000_000,
+    as_json: AsJson = False,
+) -> None:
+    """Records a second of a rebuild: from start to swap, with indexes and comparison.
+
+    \b
+    Examples:
+      ./quantum bench rebuild
+      ./quantum bench rebuild --events 100000 --json
+
+    The log is what two accounts of the demo did, told again for many; the projector makes the live
+    tables from it first, which takes longest. Exit code 1 if the tables differ.
+    """
+    from commands.bench_rebuild import rebuild as measure
+    from commands.bench_world import own_system
+
+    before = _machine()
+    with own_system("rebuild", None, workers=("projector",)) as system:
+        figures = measure(system, events=events)
+    _show(figures, before, as_json)
+    if not figures["equal"]:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _machine() -> dict[str, Any]:

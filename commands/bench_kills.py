@@ -98,8 +98,13 @@ def recovery(*, kills: int, broker: bool) -> dict[str, Any]:
         "worker_seconds": round(statistics.median(seconds), 2),
         "worker_seconds_max": round(max(seconds), 2),
         "broker_seconds": broker_s,
+        "workers": {name: _spread([s for n, s in found if n == name]) for name, _ in found},
         "kills": [{"worker": name, "seconds": round(each, 2)} for name, each in found],
     }
+
+
+def _spread(seconds: list[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(seconds), 2), "max": round(max(seconds), 2)}
 
 
 def _killed(supervisor: Supervisor, clock: Clock, name: str) -> float:

@@ -41,6 +41,7 @@ from schemas.topics import (
     POSITION_UPDATE,
     SIGNAL,
     SIGNAL_SAFE,
+    WORKERS,
     partition_of,
 )
 from schemas.trade import Signal, SignalData, SignalJudged, SignalPublished
@@ -70,9 +71,11 @@ LIMITS: dict[str, Any] = {
 
 
 @contextmanager
-def own_system(purpose: str, feed: FeedPlan) -> Iterator[LiveSystem]:
+def own_system(
+    purpose: str, feed: FeedPlan | None, *, workers: tuple[str, ...] = WORKERS
+) -> Iterator[LiveSystem]:
     """A running system in `bench/` of the data folder: never the one that trades, never an
-    external broker, whatever the environment says."""
+    external broker, whatever the environment says. feed None: no feed, not even a clock."""
     kept = {name: os.environ.get(name) for name in OWN}
     folder = Settings.load().data / "bench"
     for name in OWN:
@@ -80,7 +83,7 @@ def own_system(purpose: str, feed: FeedPlan) -> Iterator[LiveSystem]:
     os.environ["QUANTUM_DATA"] = str(folder)
     try:
         with LiveSystem(details={"command": f"bench {purpose}"}) as system:
-            system.start(feed)
+            system.start(feed, workers=workers)
             say(f"running: {system.run.folder}")
             yield system
     finally:

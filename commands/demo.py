@@ -16,12 +16,15 @@ from commands.lag import lag
 from commands.live import FeedPlan, LiveSystem
 from commands.report import print_report, report_json, settings_table
 from commands.up import speed_arguments
+from commands.values import moment
 from commands.view import LiveView
 from domain.policy_changes import Refusal, change_policy
 from gateways.probes import ACCOUNTS
 from projections.digest import equals_replay
 from replay.log import read_kafka
+from replay.sources import KafkaLog
 from replay.summary import Summary
+from replay.verify import verify
 from runtime import logs
 from runtime.settings import ROOT
 from schemas.policy import Policy, profile_policy
@@ -69,6 +72,8 @@ def demo(
         )
         say("comparing Postgres with a replay of all topics")
         equal, differences = equals_replay(system.kafka, system.postgres, timeout_s=60)
+        say("deciding everything again from the log")
+        verified = verify(KafkaLog(system.kafka))
         summary, latencies = read_run(system.kafka)
         figures = {
             "run": system.run.name,
@@ -77,7 +82,9 @@ def demo(
             "feed": fed,
             "projections_equal_replay": equal,
             "differences": differences[:10],
-            "verify_different": None,
+            "verify_different": verified.different,
+            "verify": {k: v for k, v in verified.as_json().items() if k != "details"},
+            "verify_details": verified.as_json()["details"][:10],
             "signal_to_order_ms": percentiles(latencies),
             "lag": lag(system.kafka),
         }
@@ -90,12 +97,17 @@ def demo(
         _closing(figures, system.run.folder)
     if not equal:
         raise CommandError("the projections differ from a replay of the log: see `differences`")
+    if verified.different:
+        raise CommandError(
+            f"{verified.different} recorded decisions differ when they are decided again: "
+            "./quantum verify --run last shows them"
+        )
 
 
 def span(start: str | None, end: str | None) -> tuple[datetime, datetime]:
     """The demo's days. CommandError where the shipped candles do not reach."""
-    first = _moment("--from", start) if start else FIRST
-    last = _moment("--to", end) if end else END
+    first = moment("--from", start) if start else FIRST
+    last = moment("--to", end) if end else END
     if not SHIPPED[0] + WARM_UP <= first < last <= SHIPPED[1]:
         raise CommandError(
             f"--from {first:%Y-%m-%dT%H:%M} --to {last:%Y-%m-%dT%H:%M}: the shipped candles allow "
@@ -103,16 +115,6 @@ def span(start: str | None, end: str | None) -> tuple[datetime, datetime]:
             ExitCode.MISUSE,
         )
     return first, last
-
-
-def _moment(option: str, value: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise CommandError(
-            f"{option} {value}: write 2021-05-19 or 2021-05-19T11:00", ExitCode.MISUSE
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def demo_plan(first: datetime, last: datetime, speed: str) -> FeedPlan:
@@ -199,4 +201,9 @@ def _closing(figures: dict[str, Any], folder: Path) -> None:
     )
     same = "equal" if figures["projections_equal_replay"] else "DIFFER FROM"
     say(f"Postgres projections {same} a replay of all topics; {figures['seconds']} s in all")
+    again = figures["verify"]
+    say(
+        f"verify: {again['decisions']:,} decisions decided again, {again['identical']:,} identical "
+        f"byte for byte, {again['different']:,} different ({again['seconds']:.1f} s)"
+    )
     say(f"look into it: ./quantum up --run last; report: {os.path.relpath(folder)}/report.json")

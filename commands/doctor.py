@@ -163,6 +163,7 @@ def _postgres(system: System) -> tuple[Outcome, str]:
 
 def _workers(system: System) -> tuple[Outcome, str]:
     from commands.lag import board
+    from commands.live import readiness
     from commands.status import worker_states
     from schemas.topics import WORKERS
 
@@ -176,6 +177,11 @@ def _workers(system: System) -> tuple[Outcome, str]:
     bad += [
         f"{name} has reported nothing for 5 s" for name in silent if states.get(name) == "running"
     ]
+    if system.run is not None:
+        for name in WORKERS:
+            ready, why = readiness(system.run.logs / f"{name}.port")
+            if not ready and states.get(name) == "running":
+                bad.append(f"{name} is not ready: {why}")
     if bad:
         return "failed", "; ".join(bad) + "; their logs are in the run's folder"
     return "ok", ", ".join(sorted(states))
@@ -219,15 +225,16 @@ def _fleet(system: System) -> tuple[Outcome, str]:
 
 
 def _letters(system: System) -> tuple[Outcome, str]:
-    from replay.log import ends, starts
+    from collections import Counter
+
+    from commands.letters import letters
     from schemas.topics import DEAD_LETTERS
 
-    begin = starts(system.kafka, DEAD_LETTERS)
-    counts = {k: end - begin.get(k, 0) for k, end in ends(system.kafka, DEAD_LETTERS).items()}
-    there = {k.rpartition("/")[0].removeprefix("dlq."): n for k, n in counts.items() if n}
-    if not there:
-        return "ok", "none"
-    text = ", ".join(f"{name} {count}" for name, count in there.items())
+    rows = letters(system.kafka, [topic.name for topic in DEAD_LETTERS])
+    left = Counter(row["processor"] for row in rows if row["state"] == "open")
+    if not left:
+        return "ok", f"none open, {len(rows)} settled" if rows else "none"
+    text = ", ".join(f"{name} {count}" for name, count in left.items())
     return "warning", f"{text}; ./quantum dlq list shows them"
 
 

@@ -7,7 +7,12 @@ from typing import Annotated
 import typer
 
 from commands.console import CommandError, ExitCode, OneAccount, add, say
-from schemas.topics import EVENT_TOPICS
+from commands.logs import Archive, RunName, opened
+from commands.system import find
+from replay.log import LogRecord, read_kafka
+from replay.why_lines import describe
+from schemas.envelope import Envelope
+from schemas.topics import EVENT_TOPICS, TOPICS
 
 _SPAN = re.compile(r"^(\d+)(s|m|h|d)$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -36,6 +41,8 @@ def events(
     every: Annotated[
         bool, typer.Option("--all", help="Also invalid records, fences and what does not decode.")
     ] = False,
+    run: RunName = None,
+    archive: Archive = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One record a line, as in the log, and nothing else.")
     ] = False,
@@ -47,12 +54,8 @@ def events(
       ./quantum events --type judged --account main --since 2021-05-19T12:00
       ./quantum events --follow --type emergency
       ./quantum events --json --since 5m > five-minutes.jsonl
+      ./quantum events --archive DIR --topic control
     """
-    from commands.system import find
-    from replay.log import read_kafka
-    from replay.why_lines import describe
-    from schemas.topics import TOPICS
-
     unknown = [name for name in topic or () if name not in TOPICS]
     if unknown:
         raise CommandError(
@@ -60,31 +63,54 @@ def events(
         )
     written_ms, event_time = moment(since)
     wanted = topic or [t.name for t in EVENT_TOPICS]
-    for record in read_kafka(find().kafka, wanted, follow=follow, since=written_ms):
+    chosen = _Chosen(kind, account, event_time, every=every, as_json=as_json)
+    if follow:
+        if run is not None or archive is not None:
+            raise CommandError(
+                "--follow goes on with a running system: neither --run nor --archive with it",
+                ExitCode.MISUSE,
+            )
+        for record in read_kafka(find().kafka, wanted, follow=True, since=written_ms):
+            chosen.show(record)
+            sys.stdout.flush()
+    with opened(archive=archive, run=run) as log:
+        for record in log.read(wanted, since=written_ms):
+            chosen.show(record)
+
+
+class _Chosen:
+    """Prints the records that were asked for."""
+
+    def __init__(
+        self, kind: str | None, account: str | None, since: str, *, every: bool, as_json: bool
+    ) -> None:
+        self.kind, self.account, self.since = kind, account, since
+        self.every, self.as_json = every, as_json
+
+    def show(self, record: LogRecord) -> None:
+        """Print it, or not."""
         event = record.event
-        if not record.valid and not every:
+        if not record.valid and not self.every:
             if event is None:
                 say(f"{record.place}: {record.error}")
-            continue
-        if event is None:
+        elif event is None:
             sys.stdout.write(f"{record.place} does not decode: {record.error}\n")
-            continue
-        if (kind and kind not in event.type) or event.time < event_time:
-            continue
-        if account and event.partitionkey != account:
-            continue
-        if as_json:
-            sys.stdout.write((record.raw or b"").decode() + "\n")
-        else:
-            items = getattr(getattr(event, "data", None), "items", ())
-            line, _ = describe(event, items if isinstance(items, tuple) else ())
-            more = f" (+{len(items) - 1})" if isinstance(items, tuple) and len(items) > 1 else ""
-            mark = "" if record.valid else " [not valid]"
-            sys.stdout.write(
-                f"{event.time[:23]}  {event.subject:<16} {line}{more}{mark}  {event.id}\n"
-            )
-        if follow:
-            sys.stdout.flush()
+        elif self._wants(event):
+            as_it_stands = (record.raw or b"").decode() if self.as_json else ""
+            sys.stdout.write((as_it_stands or _line(event, valid=record.valid)) + "\n")
+
+    def _wants(self, event: Envelope) -> bool:
+        if (self.kind and self.kind not in event.type) or event.time < self.since:
+            return False
+        return self.account in (None, event.partitionkey)
+
+
+def _line(event: Envelope, *, valid: bool) -> str:
+    items = getattr(getattr(event, "data", None), "items", ())
+    line, _ = describe(event, items if isinstance(items, tuple) else ())
+    more = f" (+{len(items) - 1})" if isinstance(items, tuple) and len(items) > 1 else ""
+    mark = "" if valid else " [not valid]"
+    return f"{event.time[:23]}  {event.subject:<16} {line}{more}{mark}  {event.id}"
 
 
 def moment(since: str | None) -> tuple[int | None, str]:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -191,6 +192,20 @@ def health(port_file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return body
+
+
+def readiness(port_file: Path) -> tuple[bool, str]:
+    """Whether the process that wrote `port_file` says on `/readyz` that it is ready; else why."""
+    try:
+        port = int(port_file.read_text())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
+            return True, ""
+    except urllib.error.HTTPError as error:
+        with error:
+            body = json.loads(error.read())
+        return False, str(body.get("reason") or f"state {body.get('state')}")
+    except (OSError, ValueError) as error:
+        return False, f"/readyz: {error}"
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""`policy`: show, set, history."""
+"""`policy`: show, set, history, diff, rollback."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -22,17 +22,25 @@ HELP = """\b
   ./quantum policy show --account main
   ./quantum policy set max_leverage=10 cooldown_s=300 --operator ann --reason "calmer"
   ./quantum policy history --account main
+  ./quantum policy diff --account main --from 2 --to 5
+  ./quantum policy rollback 2 --account main --operator ann --reason "was better"
 
 Policies: the only place where limits are kept.
 """
 
 
 def register(app: typer.Typer) -> None:
-    """Add `policy` with `show`, `set`, `history`."""
-    group = typer.Typer(help=HELP, short_help="Policies: show, set, history.", no_args_is_help=True)
+    """Add `policy` with `show`, `set`, `history`, `diff`, `rollback`."""
+    from commands import policy_versions
+
+    group = typer.Typer(
+        help=HELP, short_help="Policies: show, set, history, diff, rollback.", no_args_is_help=True
+    )
     add(group, show_policy, "show")
     add(group, set_policy, "set")
     add(group, history, "history")
+    add(group, policy_versions.diff, "diff")
+    add(group, policy_versions.rollback, "rollback")
     app.add_typer(group, name="policy")
 
 
@@ -110,8 +118,6 @@ def set_policy(
 
     Refused (exit code 4): a stale version, an unknown field, a value out of its range.
     """
-    from commands.asking import ask, checked
-    from commands.publish import PublishError, build
     from commands.system import find
 
     bootstrap = find().kafka
@@ -126,22 +132,36 @@ def set_policy(
     }
     if profile is not None:
         data["profile"] = profile
+    change, waited_ms = send_change(bootstrap, account, data)
+    show(change_json(change, waited_ms), as_json, lambda: [change_line(change)])
+
+
+def send_change(bootstrap: str, account: str, data: dict[str, Any]) -> tuple[Any, float]:
+    """Send `command.policy.set` and wait: the change that answers it, and milliseconds. Raises
+    CommandError for what is refused."""
+    from commands.asking import ask, checked
+    from commands.publish import PublishError, build
+
     time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     try:
         command = build("policy.set", account, data, time=time)
     except PublishError as error:
         raise CommandError(str(error), ExitCode.MISUSE) from None
     answer = checked(ask(bootstrap, command))
-    change: Any = answer.event.data.items[0]  # type: ignore[attr-defined]
-    result = {
-        "account": account,
+    event: Any = answer.event
+    return event.data.items[0], answer.waited_ms
+
+
+def change_json(change: Any, waited_ms: float) -> dict[str, Any]:
+    """A change as `policy set` and `policy rollback` print it."""
+    return {
+        "account": change.account,
         "version": change.version,
         "before": change.before,
         "after": change.after,
         "trading_state": change.trading_state,
-        "waited_ms": round(answer.waited_ms, 1),
+        "waited_ms": round(waited_ms, 1),
     }
-    show(result, as_json, lambda: [_change(change)])
 
 
 def history(account: OneAccount = None, as_json: AsJson = False) -> None:
@@ -188,7 +208,8 @@ def changes(bootstrap: str, account: str | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _change(change: Any) -> Any:
+def change_line(change: Any) -> Any:
+    """A change in one line."""
     from rich.text import Text
 
     fields = ", ".join(f"{n} {change.before.get(n)} -> {v}" for n, v in change.after.items())

@@ -28,8 +28,10 @@ def positions(account: OneAccount = None, as_json: AsJson = False) -> None:
     rows: list[dict[str, Any]] = []
     for name, each in sorted(summary.accounts.items()):
         if account in (None, name):
+            paused = each.policy.paused_symbols if each.policy else ()
             rows += [
-                {"account": name, **position_json(p)} for p in each.open_positions(summary.marks)
+                {"account": name, **position_json(p), "paused": p.symbol in paused}
+                for p in each.open_positions(summary.marks)
             ]
     show(rows, as_json, lambda: table(rows) if rows else "nothing is open")
 
@@ -48,7 +50,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
         colour = "green" if unrealised >= 0 else "red"
         made.add_row(
             row["account"],
-            row["symbol"],
+            f"{row['symbol']} [yellow]paused[/yellow]" if row.get("paused") else row["symbol"],
             row["side"],
             row["quantity"],
             f"{float(row['entry']):,.2f}",

@@ -16,7 +16,7 @@ from runtime.logs import confluent_logger
 from schemas.codec import RecordError, decode, decode_request, encode
 from schemas.envelope import CONTENT_TYPE, Envelope
 from schemas.ids import command_id, part_id
-from schemas.topics import COMMANDS_CONTROL, INTENT, SIGNAL, TOPICS, Topic
+from schemas.topics import COMMANDS_CONTROL, COMMANDS_TRADE, INTENT, SIGNAL, TOPICS, Topic
 
 DELIVERY_S = 15.0
 TOPIC_OF: dict[str, Topic] = {
@@ -25,6 +25,13 @@ TOPIC_OF: dict[str, Topic] = {
     "command.emergency.reset.v1": COMMANDS_CONTROL,
     "command.account.resume.v1": COMMANDS_CONTROL,
     "command.trade.delete.v1": COMMANDS_CONTROL,
+    "command.symbol.pause.v1": COMMANDS_CONTROL,
+    "command.symbol.resume.v1": COMMANDS_CONTROL,
+    "command.letter.settle.v1": COMMANDS_CONTROL,
+    "command.position.close.v1": COMMANDS_TRADE,
+    "command.position.reduce.v1": COMMANDS_TRADE,
+    "command.account.flatten.v1": COMMANDS_TRADE,
+    "command.order.cancel.v1": COMMANDS_TRADE,
     "trade.signal.published.v1": SIGNAL,
     "trade.intent.published.v1": INTENT,
 }
@@ -35,6 +42,13 @@ SHORT = {
     "emergency.reset": "command.emergency.reset.v1",
     "account.resume": "command.account.resume.v1",
     "trade.delete": "command.trade.delete.v1",
+    "symbol.pause": "command.symbol.pause.v1",
+    "symbol.resume": "command.symbol.resume.v1",
+    "letter.settle": "command.letter.settle.v1",
+    "position.close": "command.position.close.v1",
+    "position.reduce": "command.position.reduce.v1",
+    "account.flatten": "command.account.flatten.v1",
+    "order.cancel": "command.order.cancel.v1",
     "signal": "trade.signal.published.v1",
     "intent": "trade.intent.published.v1",
 }

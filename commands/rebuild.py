@@ -21,6 +21,10 @@ def rebuild(
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Put back what was live before the last rebuild.")
     ] = False,
+    projection: Annotated[
+        str | None,
+        typer.Option("--projection", help="One table alone: its rows are mended in place."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the Postgres tables anew from the log, without downtime.
@@ -28,38 +32,47 @@ def rebuild(
     \b
       ./quantum rebuild
       ./quantum rebuild --verify --json
+      ./quantum rebuild --projection trades
       ./quantum rebuild --rollback
 
     With --verify, exit code 1 if anything differs; the log is the authority, so the new tables go
-    live all the same, and the old ones are kept.
+    live all the same, and the old ones are kept. Interrupted or killed, the live tables stay as
+    they were, and the next rebuild goes on from what is loaded.
     """
     from commands.system import find
     from projections.database import ProjectionError
 
-    if verify and rollback:
-        raise CommandError("--verify and --rollback exclude each other", ExitCode.MISUSE)
+    if rollback and (verify or projection):
+        raise CommandError(
+            "--rollback stands alone: it puts whole tables back, without comparing", ExitCode.MISUSE
+        )
     system = find()
     uri = system.database()
     try:
         if rollback:
             _rolled_back(uri, as_json)
             return
-        result = _rebuilt(system.kafka, uri, verify=verify)
+        result = _rebuilt(system.kafka, uri, verify=verify, projection=projection)
     except ProjectionError as error:
         raise CommandError(str(error)) from None
+    except KeyboardInterrupt:
+        raise CommandError(
+            "interrupted; the live tables are as they were, and `quantum rebuild` goes on from "
+            "what is loaded"
+        ) from None
     show(asdict(result), as_json, lambda: _lines(result))
     if result.equal is False:
         raise typer.Exit(ExitCode.FAILED)
 
 
 def _rolled_back(uri: str, as_json: bool) -> None:
-    from projections import rebuild as rebuilding
+    from projections.swapping import rollback
 
-    rebuilding.rollback(uri)
+    rollback(uri)
     show({"rolled_back": True}, as_json, lambda: "the tables from before the last rebuild are live")
 
 
-def _rebuilt(kafka: str, postgres: str, *, verify: bool) -> Any:
+def _rebuilt(kafka: str, postgres: str, *, verify: bool, projection: str | None) -> Any:
     """Run it under a progress bar on stderr (none where that is no terminal)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -80,12 +93,18 @@ def _rebuilt(kafka: str, postgres: str, *, verify: bool) -> Any:
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        return rebuilding.rebuild(kafka, postgres, verify=verify, progress=progress)
+        return rebuilding.rebuild(
+            kafka, postgres, verify=verify, progress=progress, projection=projection
+        )
 
 
 def _lines(result: Any) -> list[str]:
     rates = f"{result.events_per_second:,.0f}/s, loading {result.load_events_per_second:,.0f}/s"
     lines = [f"{result.events:,} records in {result.seconds:.1f} s ({rates})"]
+    if result.resumed:
+        lines.append("went on from what an interrupted rebuild had loaded")
+    if result.replaced is not None:
+        lines.append(f"{result.replaced:,} rows taken out or put in")
     if result.equal is True:
         lines.append("[green]equal to the live tables, row by row[/green]")
     elif result.equal is False:

@@ -17,7 +17,10 @@ from replay.summary_json import position_json, summary_json
 from schemas.positions import TradeClosedItem
 from schemas.scalars import dec
 
-__all__ = ["print_report", "report", "report_json", "settings_table"]
+__all__ = [
+    "decisions", "heading", "outcomes", "print_report", "report", "report_json", "settings_table",
+    "table",
+]  # fmt: skip
 
 WARNING = (
     "Spot candles traded as perpetuals, settings chosen to exercise limits; three days prove "
@@ -30,6 +33,8 @@ EXIT_ORDERS = (
     "exit_unprotected",
     "exit_stop_failed",
     "emergency_close",
+    "exit_command",
+    "reduce_command",
 )
 
 
@@ -52,39 +57,53 @@ def report(summary: Summary) -> list[RenderableType]:
     parts: list[RenderableType] = [
         Text(WARNING, style="bold yellow"),
         Text(f"{span}; {counts}"),
-        _heading("Result"),
+        heading("Result"),
         _result(summary),
-        _heading("Trades by side"),
-        _sides(summary),
-        _heading("Exits by kind"),
-        _counts(summary, {n: a.exits() for n, a in _accounts(summary)}, "no trade closed"),
-        _heading("Refused signals and intents by first reason"),
-        _counts(summary, {n: dict(a.rejected) for n, a in _accounts(summary)}, "none refused"),
-        _heading("Signals and orders"),
-        _orders(summary),
-        _heading("Costs, and the closed trades' net result with them"),
+        *decisions(summary),
+        heading("Costs, and the closed trades' net result with them"),
         _costs(summary),
     ]
-    return [*parts, *_closed(summary), *_open(summary), *_emergencies(summary), *_notes(summary)]
+    return [*parts, *outcomes(summary), *_notes(summary)]
+
+
+def decisions(summary: Summary) -> list[RenderableType]:
+    """Sections on what was decided: sides, exits, refusals, signals and orders."""
+    return [
+        heading("Trades by side"),
+        _sides(summary),
+        heading("Exits by kind"),
+        _counts({n: a.exits() for n, a in _accounts(summary)}, "no trade closed"),
+        heading("Refused signals and intents by first reason"),
+        _counts({n: dict(a.rejected) for n, a in _accounts(summary)}, "none refused"),
+        heading("Signals and orders"),
+        _orders(summary),
+    ]
+
+
+def outcomes(summary: Summary) -> list[RenderableType]:
+    """Sections on what came of it: closed trades, open positions, emergencies."""
+    return [*_closed(summary), *_open(summary), *_emergencies(summary)]
 
 
 def _accounts(summary: Summary) -> list[tuple[str, AccountSummary]]:
     return sorted(summary.accounts.items())
 
 
-def _heading(words: str) -> Text:
+def heading(words: str) -> Text:
+    """A section's title with an empty line before it."""
     return Text(f"\n{words}", style="bold")
 
 
-def _table(*columns: str, left: tuple[str, ...] = ("account",)) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+def table(*columns: str, left: tuple[str, ...] = ("account",)) -> Table:
+    """An empty table without borders; columns of `left` begin at the left, numbers do not."""
+    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
-    return table
+        made.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    return made
 
 
 def _result(summary: Summary) -> Table:
-    table = _table(
+    made = table(
         "account", "start", "equity", "return %", "max dd %", "trades", "won %", "PF",
         "realised", "fees", "funding", "open P&L",
     )  # fmt: skip
@@ -93,7 +112,7 @@ def _result(summary: Summary) -> Table:
         start, equity = account.booked("transfers"), account.equity(marks)
         trades = len(account.trades)
         factor = account.profit_factor
-        table.add_row(
+        made.add_row(
             name,
             _money(start),
             _money(equity),
@@ -110,24 +129,24 @@ def _result(summary: Summary) -> Table:
     held = summary.buy_and_hold_pct()
     if held is not None:
         symbols = "+".join(sorted(summary.prices))
-        table.add_row("buy and hold", "", "", _signed(held), *[""] * 8, style="dim")
-        table.caption = (
+        made.add_row("buy and hold", "", "", _signed(held), *[""] * 8, style="dim")
+        made.caption = (
             f"buy and hold: equal parts of {symbols}, 1x, one taker fee, marked at the end"
         )
-        table.caption_justify = "left"
-    table.add_row("always flat", "", "", "+0.00", "0.00", *[""] * 7, style="dim")
-    return table
+        made.caption_justify = "left"
+    made.add_row("always flat", "", "", "+0.00", "0.00", *[""] * 7, style="dim")
+    return made
 
 
 def _sides(summary: Summary) -> Table:
-    table = _table(
+    made = table(
         "account", "side", "trades", "won", "net", "best", "worst", left=("account", "side")
     )
     for name, account in _accounts(summary):
         for side, word in (("BUY", "LONG"), ("SELL", "SHORT")):
             results = [dec(t.net) for t in account.trades if t.side == side]
             if results:
-                table.add_row(
+                made.add_row(
                     name,
                     word,
                     str(len(results)),
@@ -136,10 +155,10 @@ def _sides(summary: Summary) -> Table:
                     _signed(max(results)),
                     _signed(min(results)),
                 )
-    return table
+    return made
 
 
-def _counts(summary: Summary, counts: dict[str, dict[str, int]], none: str) -> RenderableType:
+def _counts(counts: dict[str, dict[str, int]], none: str) -> RenderableType:
     """A line a kind, a column an account."""
     kinds: dict[str, int] = {}
     for per_kind in counts.values():
@@ -147,20 +166,20 @@ def _counts(summary: Summary, counts: dict[str, dict[str, int]], none: str) -> R
             kinds[kind] = kinds.get(kind, 0) + number
     if not kinds:
         return Text(none)
-    table = _table("", *counts, left=("",))
+    made = table("", *counts, left=("",))
     for kind, _ in sorted(kinds.items(), key=lambda item: (-item[1], item[0])):
-        table.add_row(kind, *(str(counts[name].get(kind, "")) for name in counts))
-    return table
+        made.add_row(kind, *(str(counts[name].get(kind, "")) for name in counts))
+    return made
 
 
 def _orders(summary: Summary) -> Table:
-    table = _table(
+    made = table(
         "account", "signals", "avg conf.", "approved", "refused", "orders", "fills", "filled %",
         "unknown", "stops widened",
     )  # fmt: skip
     for name, account in _accounts(summary):
         rate, confidence = account.fill_rate_pct, account.confidence_average
-        table.add_row(
+        made.add_row(
             name,
             str(account.signals + account.intents),
             "-" if confidence is None else f"{confidence:.3f}",
@@ -172,18 +191,18 @@ def _orders(summary: Summary) -> Table:
             str(account.unknown),
             str(account.stops_widened),
         )
-    return table
+    return made
 
 
 def _costs(summary: Summary) -> Table:
-    table = _table(
+    made = table(
         "account", "fees", "funding", "slippage", "slip. %", "entries %", "exits %", "worst %",
         "net", "costs x2", "costs x3",
     )  # fmt: skip
     for name, account in _accounts(summary):
         whole = account.slippage()
         costs = account.booked("fees") + whole.cost
-        table.add_row(
+        made.add_row(
             name,
             _money(account.booked("fees")),
             _signed(account.booked("funding")),
@@ -196,7 +215,7 @@ def _costs(summary: Summary) -> Table:
             _signed(account.net - costs),
             _signed(account.net - 2 * costs),
         )
-    return table
+    return made
 
 
 def _closed(summary: Summary) -> list[RenderableType]:
@@ -204,17 +223,17 @@ def _closed(summary: Summary) -> list[RenderableType]:
     trades.sort(key=lambda entry: (entry[2].closed_at, entry[0]))
     if not trades:
         return []
-    table = _table(
+    made = table(
         "closed", "account", "symbol", "side", "quantity", "entry", "exit", "net", "held", "by",
         left=("closed", "account", "symbol", "side", "by"),
     )  # fmt: skip
     for name, account, trade in trades[-TRADES_SHOWN:]:
-        table.add_row(*_trade(name, account, trade))
+        made.add_row(*_trade(name, account, trade))
     more = len(trades) - TRADES_SHOWN
     words = (
         f"Closed trades (the last {TRADES_SHOWN} of {len(trades)})" if more > 0 else "Closed trades"
     )
-    return [_heading(words), table]
+    return [heading(words), made]
 
 
 def _trade(name: str, account: AccountSummary, trade: TradeClosedItem) -> list[str]:
@@ -248,7 +267,7 @@ def _open(summary: Summary) -> list[RenderableType]:
         for position in account.open_positions(summary.marks)
     ]
     words = "Open at the end, marked at the last price"
-    return [_heading(words), positions_table(rows) if rows else Text("nothing")]
+    return [heading(words), positions_table(rows) if rows else Text("nothing")]
 
 
 def _emergencies(summary: Summary) -> list[RenderableType]:
@@ -260,11 +279,11 @@ def _emergencies(summary: Summary) -> list[RenderableType]:
         f"{'reset ' + _moment(each.reset_at) if each.reset_at else 'latched'}"
         for each in summary.emergencies
     ]
-    return [_heading("Emergencies"), Text("\n".join(lines))]
+    return [heading("Emergencies"), Text("\n".join(lines))]
 
 
 def _notes(summary: Summary) -> list[RenderableType]:
-    return [_heading("Assumptions"), Text("\n".join(f"- {line}" for line in assumptions(summary)))]
+    return [heading("Assumptions"), Text("\n".join(f"- {line}" for line in assumptions(summary)))]
 
 
 def _money(value: Decimal) -> str:

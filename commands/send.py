@@ -21,7 +21,8 @@ def send(
         typer.Argument(
             metavar="TYPE",
             help="signal, intent, policy.set, emergency.stop, emergency.reset, account.resume, "
-            "trade.delete; or the full type.",
+            "trade.delete, symbol.pause, symbol.resume, position.close, position.reduce, "
+            "account.flatten, order.cancel, letter.settle; or the full type.",
         ),
     ],
     fields: Annotated[

@@ -1,5 +1,6 @@
 """`key=value` arguments of commands, turned into what the schemas want."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -65,6 +66,18 @@ def policy_values(given: dict[str, str]) -> dict[str, Any]:
         else:
             values[key] = json_value(text)
     return values
+
+
+def moment(option: str, value: str) -> datetime:
+    """The time an option names; without a zone it is UTC. CommandError (misuse) for anything
+    else."""
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise CommandError(
+            f"{option} {value}: write 2021-05-19 or 2021-05-19T11:00", ExitCode.MISUSE
+        ) from None
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _number(text: str) -> Any:

@@ -6,6 +6,7 @@ import typer
 from rich.text import Text
 
 from commands.console import AsJson, CommandError, add, say, show
+from commands.logs import Archive, RunName, opened
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +20,8 @@ def why(
         str, typer.Argument(metavar="ID", help="Id of a record, of a part, or a client order id.")
     ],
     brief: Annotated[bool, typer.Option("--brief", help="One line an event.")] = False,
+    run: RunName = None,
+    archive: Archive = None,
     as_json: AsJson = False,
 ) -> None:
     """Why something happened, or did not: the chain from market data to it, with every check.
@@ -27,18 +30,16 @@ def why(
       ./quantum why 5f0c2d1e-...         an order, a fill, a rejected signal, a closed trade
       ./quantum why qt1f2e3d4c5b6a...    the order with this client order id
     """
-    from commands.system import find
-    from replay.log import read_kafka
     from replay.why import UnknownIdError
     from replay.why import why as chain_of
 
-    system = find()
-    if not as_json:
-        say("reading the log ...")
-    try:
-        chain = chain_of(read_kafka(system.kafka), wanted)
-    except UnknownIdError as error:
-        raise CommandError(str(error)) from None
+    with opened(archive=archive, run=run) as log:
+        if not as_json:
+            say("reading the log ...")
+        try:
+            chain = chain_of(log.read(), wanted)
+        except UnknownIdError as error:
+            raise CommandError(str(error)) from None
     show(chain.as_json(), as_json, lambda: [_lines(link, brief) for link in chain.links])
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from domain.skipping import Outside
 from schemas.envelope import Envelope
 from schemas.market import ClockTicked
 from schemas.scalars import EPOCH_TEXT
@@ -20,6 +21,11 @@ class ClockState:
             return False
         self.time, self.candle_s = event.time, event.data.candle_s
         return True
+
+    def skip(self, outside: Outside) -> None:
+        """Take over the last tick up to a place."""
+        if outside.clock_time > self.time:
+            self.time, self.candle_s = outside.clock_time, outside.candle_s
 
 
 def now(slices: Any, cause: Envelope) -> str:

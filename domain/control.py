@@ -9,10 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from domain.clock_state import ClockState, now
+from domain.control_verbs import (
+    locked_out,
+    pause,
+    policy_change,
+    settle,
+    unknown_operator,
+)
 from domain.decider import OWN, Decision, Read, Slices
 from domain.market_state import MarketState
 from domain.policy_changes import Change, Refusal, change_policy, difference, fixed_field
-from domain.policy_state import AccountPolicy, ControlState, trading_state
+from domain.policy_state import AccountPolicy, ControlState
+from domain.waits import NOTHING, Waits
 from schemas.control import (
     AccountResume,
     AccountResumed,
@@ -25,10 +33,13 @@ from schemas.control import (
     EmergencyStop,
     EmergencyWasReset,
     EmergencyWasResetData,
-    PolicyChange,
+    LetterSettle,
+    LetterSettled,
     PolicyChanged,
     PolicyChangedData,
     PolicySet,
+    SymbolPause,
+    SymbolResume,
     TradeDelete,
     TradeDeleted,
     TradeDeletedData,
@@ -48,6 +59,11 @@ from schemas.topics import (
 )
 from schemas.trade import Flat, OrderDecided
 
+COMMANDS = (
+    PolicySet, EmergencyStop, EmergencyReset, AccountResume, TradeDelete, SymbolPause, SymbolResume,
+    LetterSettle,
+)  # fmt: skip
+"""What is decided here; every other type on the topic is refused."""
 NOBODY = "unknown"
 """Operator of an answer to a record that names none."""
 
@@ -96,9 +112,11 @@ class FlatSeen:
 
 @dataclass(slots=True)
 class ControlOwn:
-    """Own records: the policies they made, and how many commands were answered."""
+    """Own records: the policies they made, the dead letters that were settled (by processor/offset,
+    how and by whom), and how many commands were answered."""
 
     policies: ControlState = field(default_factory=ControlState)
+    letters: dict[str, str] = field(default_factory=dict)
     answered: int = 0
 
 
@@ -113,6 +131,7 @@ class Control:
         Read(MARKET),
         Read(CLOCK),
     )
+    waits_on = frozenset[str]()
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition, self.partitions = partition, partitions
@@ -126,6 +145,11 @@ class Control:
     def evolve(self, topic: str, state: Any, event: Envelope) -> bool:
         if topic == OWN:
             state.policies.fold(event)
+            if isinstance(event, LetterSettled):
+                data = event.data
+                state.letters[f"{data.processor}/{data.offset}"] = (
+                    f"{data.outcome} by {data.operator}"
+                )
             state.answered += 1
             return True
         if topic == ORDER.name:
@@ -137,34 +161,49 @@ class Control:
             return True
         return bool(state.fold(event))
 
+    def waits(self, slices: Slices) -> Waits:
+        """Nothing: commands alone are decided on."""
+        return NOTHING
+
     def asks(self, slices: Slices, fact: Envelope) -> Iterable[str]:
         return ()
 
     def decide(
         self, slices: Slices, cause: Envelope, account: str, record_id: str
     ) -> Decision | None:
+        answer = self._answer(slices, cause, account, record_id)
+        return _refused(cause, account, answer) if isinstance(answer, Refusal) else answer
+
+    def _answer(
+        self, slices: Slices, cause: Envelope, account: str, record_id: str
+    ) -> Decision | Refusal | None:
         current = slices[OWN].policies.accounts.get(account)
-        if isinstance(cause, PolicySet):
-            answer = _set_policy(current, cause, account, record_id)
-        elif not isinstance(cause, EmergencyStop | EmergencyReset | AccountResume | TradeDelete):
-            answer = Refusal(
+        if not isinstance(cause, COMMANDS):
+            return Refusal(
                 "UNKNOWN_COMMAND",
                 f"{cause.type} is no command of {COMMANDS_CONTROL.name}; send it to its own topic",
                 cause.type,
             )
-        elif current is None:
-            answer = _no_account(account)
-        elif isinstance(cause, EmergencyStop):
-            answer = _stop(current, cause, record_id, now(slices, cause))
-        elif isinstance(cause, EmergencyReset):
+        stranger = unknown_operator(current, cause.data.operator)
+        if stranger is not None:
+            return stranger
+        if isinstance(cause, PolicySet):
+            return _set_policy(current, cause, account, record_id)
+        if isinstance(cause, LetterSettle):
+            return settle(cause, account, slices[OWN].letters)
+        if current is None:
+            return _no_account(account)
+        if isinstance(cause, EmergencyStop):
+            return _stop(current, cause, record_id, now(slices, cause))
+        if isinstance(cause, EmergencyReset):
             flats: tuple[FlatSeen, ...] = slices[ORDER.name]
             seen = flats[partition_of(account, len(flats))].flat.get(account)
-            answer = _reset(current, cause, record_id, seen)
-        elif isinstance(cause, TradeDelete):
-            answer = _delete(cause, account, record_id)
-        else:
-            answer = _resume(cause, account)
-        return _refused(cause, account, answer) if isinstance(answer, Refusal) else answer
+            return _reset(current, cause, record_id, seen)
+        if isinstance(cause, TradeDelete):
+            return _delete(cause, account, record_id)
+        if isinstance(cause, SymbolPause | SymbolResume):
+            return pause(current, cause, record_id, slices[MARKET.name])
+        return _resume(cause, account)
 
     def tidy(self, slices: Slices) -> None:
         """Nothing to take out: one flat an account is all that is kept of orders."""
@@ -214,7 +253,10 @@ def _set_policy(
             f"Nothing to change: {account} has these values at version {current.version} already",
             str(current.version),
         )
-    item = _change(record_id, account, current, change, command)
+    excluded = locked_out(change, data.operator)
+    if excluded is not None:
+        return excluded
+    item = policy_change(record_id, account, current, change, command)
     return Decision(PolicyChanged, account, PolicyChangedData(items=(item,)))
 
 
@@ -229,33 +271,12 @@ def _open(command: PolicySet, account: str, record_id: str) -> Decision | Refusa
     change = change_policy(profile_policy(given), changes, opening=True)
     if isinstance(change, Refusal):
         return change
+    excluded = locked_out(change, data.operator)
+    if excluded is not None:
+        return excluded
     opened = Change(change.policy, change.before, {"profile": given, **change.after})
-    item = _change(record_id, account, None, opened, command)
+    item = policy_change(record_id, account, None, opened, command)
     return Decision(PolicyChanged, account, PolicyChangedData(items=(item,)))
-
-
-def _change(
-    record_id: str,
-    account: str,
-    current: AccountPolicy | None,
-    change: Change,
-    command: PolicySet | EmergencyStop | EmergencyReset,
-) -> PolicyChange:
-    version = current.version + 1 if current else 1
-    origins = dict(current.origins) if current else {}
-    origins.update({path: version for path in change.after if path != "profile"})
-    return PolicyChange(
-        id=part_id(record_id, 0),
-        account=account,
-        version=version,
-        operator=command.data.operator,
-        reason=command.data.reason,
-        before=change.before,
-        after=change.after,
-        policy=change.policy,
-        origins=origins,
-        trading_state=trading_state(change.policy),
-    )
 
 
 def _stop(
@@ -274,7 +295,7 @@ def _stop(
         current.policy, active=True, reason=data.reason, at=at, emergency_id=record_id
     )
     change = difference(current.policy, stopped)
-    item = _change(record_id, current.account, current, change, command)
+    item = policy_change(record_id, current.account, current, change, command)
     return Decision(
         EmergencyActivated,
         current.account,
@@ -308,7 +329,7 @@ def _reset(
         )
     after = set_emergency_mode(current.policy, active=False)
     change = difference(current.policy, after)
-    item = _change(record_id, current.account, current, change, command)
+    item = policy_change(record_id, current.account, current, change, command)
     return Decision(
         EmergencyWasReset,
         current.account,

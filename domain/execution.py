@@ -1,8 +1,8 @@
 """The execution decider: approvals become orders, fills become protection, everything ends.
 
-Requests are verdicts, each answered by exactly one record. On results, control and clock its rules
-look at what is, not at what just happened: a rule that was satisfied decides nothing, so a decision
-taken again after a crash is the same.
+Requests are verdicts and judged commands, each answered by exactly one record. On results, control
+and clock its rules look at what is, not at what just happened: a rule that was satisfied decides
+nothing, so a decision taken again after a crash is the same.
 """
 
 from collections.abc import Iterable
@@ -12,10 +12,13 @@ from typing import Any
 from domain import emergency, exits
 from domain.clock_state import ClockState
 from domain.decider import OWN, Decision, Read, Slices
-from domain.execution_desk import Desk, DropWhy
+from domain.execution_desk import Desk
 from domain.execution_results import Results
 from domain.execution_state import Approvals, ExecutionMarket, OwnRecords, tidy
+from domain.execution_waits import execution_waits
+from domain.instructions import carry_out
 from domain.policy_state import AccountPolicy, ControlState
+from domain.waits import Waits
 from schemas.control import EmergencyActivated, EmergencyWasReset, PolicyChanged
 from schemas.envelope import Envelope
 from schemas.ids import part_id
@@ -23,13 +26,17 @@ from schemas.market import ClockTicked
 from schemas.scalars import micros
 from schemas.topics import CLOCK, CONTROL, EXECUTION_RES, MARKET, ORDER, SIGNAL_SAFE, partition_of
 from schemas.trade import (
+    Declined,
+    DeclineWhy,
     Dropped,
+    DropWhy,
     ExecutionReported,
     OrderData,
     OrderDecided,
     SignalJudged,
     Verdict,
 )
+from schemas.trade_commands import CommandJudged
 
 _MICROS_A_SECOND = 1_000_000
 
@@ -46,6 +53,7 @@ class Execution:
         Read(MARKET),
         Read(CLOCK),
     )
+    waits_on = frozenset({OWN, SIGNAL_SAFE.name, CONTROL.name, EXECUTION_RES.name, MARKET.name})
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition = partition
@@ -91,6 +99,10 @@ class Execution:
             return sorted(a for a in named if partition_of(a, self.partitions) == self.partition)
         return ()
 
+    def waits(self, slices: Slices) -> Waits:
+        """Timers of what is open; every tick while something is not as it must be."""
+        return execution_waits(slices)
+
     def decide(
         self, slices: Slices, cause: Envelope, account: str, record_id: str
     ) -> Decision | None:
@@ -104,6 +116,9 @@ class Execution:
                 if verdict.verdict == "approved":
                     _answer(desk, verdict, account in slices.halted)
             return desk.decision()
+        if isinstance(cause, CommandJudged):
+            carry_out(desk, cause.data)
+            return desk.decision()
         if policy.is_emergency_mode():
             emergency.advance(desk)
         else:
@@ -113,6 +128,13 @@ class Execution:
 
 def _refused(cause: Envelope, account: str, record_id: str) -> Decision | None:
     """Nothing is known of the account's policy: no order, but every request is answered."""
+    if isinstance(cause, CommandJudged):
+        why: DeclineWhy = "NO_POLICY"
+        declined = tuple(
+            Declined(id=part_id(record_id, i), instruction_id=item.id, symbol=item.symbol, why=why)
+            for i, item in enumerate(cause.data.items)
+        )
+        return Decision(OrderDecided, account, OrderData(items=declined))
     if not isinstance(cause, SignalJudged):
         return None
     approved = [v for v in cause.data.items if v.verdict == "approved"]
@@ -165,6 +187,8 @@ def _why_no_entry(desk: Desk, verdict: Verdict, halted: bool) -> DropWhy | None:
         return "HALTED"
     if not policy.can_open_new_trades():
         return "REDUCING"
+    if verdict.symbol in policy.policy.paused_symbols:
+        return "PAUSED"
     stale_s = policy.value("approval_stale_s")
     if desk.now - micros(desk.cause.time) > stale_s * _MICROS_A_SECOND:
         return "STALE"

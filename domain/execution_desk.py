@@ -14,6 +14,7 @@ from domain.execution_results import OpenPosition, ResultAccount
 from domain.execution_state import (
     CLOSING,
     PROTECTIVE,
+    REDUCING,
     Approved,
     Care,
     OwnAccount,
@@ -27,7 +28,11 @@ from schemas.scalars import micros, text
 from schemas.topics import EXECUTION_RES, SIGNAL_SAFE
 from schemas.trade import (
     Cancel,
+    CancelWhy,
+    Declined,
+    DeclineWhy,
     Dropped,
+    DropWhy,
     EmergencyStep,
     Flat,
     Order,
@@ -38,10 +43,6 @@ from schemas.trade import (
     Side,
 )
 
-CancelWhy = Literal[
-    "filled_other", "expired", "emergency", "orphan", "replaced", "position_closed", "reducing"
-]
-DropWhy = Literal["HALTED", "REDUCING", "NOTHING_OPEN", "STALE", "REJECTED", "ALREADY_CLOSING"]
 StepName = Literal["block", "cancel_entries", "close", "confirm", "cancel_protection"]
 STEPS: dict[StepName, int] = {
     "block": 1,
@@ -210,9 +211,17 @@ class Desk:
             **more,
         )
 
-    def cancel(self, order: OwnOrder, why: CancelWhy) -> None:
-        """Add a cancel, once an order: until its end the gateway repeats it."""
-        if order.cancelled or order.id in self.cancelled:
+    def cancel(
+        self,
+        order: OwnOrder,
+        why: CancelWhy,
+        instruction_id: str | None = None,
+        *,
+        again: bool = False,
+    ) -> None:
+        """Add a cancel, once an order: until its end the gateway repeats it. `again`: also where
+        one was decided before, for another reason."""
+        if (order.cancelled and not again) or order.id in self.cancelled:
             return
         self.cancelled.add(order.id)
         self.items.append(
@@ -222,21 +231,29 @@ class Desk:
                 client_order_id=order.client_order_id,
                 symbol=order.symbol,
                 why=why,
+                instruction_id=instruction_id,
             )
         )
 
-    def cancel_entries(self, why: CancelWhy, symbol: str | None = None) -> None:
+    def cancel_entries(
+        self, why: CancelWhy, symbol: str | None = None, instruction_id: str | None = None
+    ) -> None:
         """Cancel entries and other orders that are neither protection nor a close at market."""
         for order in self.open_orders():
             if order.purpose in PROTECTIVE:
                 continue
-            if order.purpose in CLOSING and order.order_type != "LIMIT":
+            if order.purpose in REDUCING and order.order_type != "LIMIT":
                 continue
             if symbol is None or order.symbol == symbol:
-                self.cancel(order, why)
+                self.cancel(order, why, instruction_id)
 
     def drop(self, request_id: str, symbol: str, why: DropWhy) -> None:
         self.items.append(Dropped(id=self.next_id(), request_id=request_id, symbol=symbol, why=why))
+
+    def decline(self, instruction_id: str, symbol: str, why: DeclineWhy) -> None:
+        self.items.append(
+            Declined(id=self.next_id(), instruction_id=instruction_id, symbol=symbol, why=why)
+        )
 
     def step(self, emergency_id: str, name: StepName, attempt: int) -> None:
         self.items.append(

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from domain.execution_results import ResultAccount, Results
 from domain.market_state import MarketState
+from domain.skipping import Outside
 from schemas.envelope import Envelope
 from schemas.market import PricesObserved
 from schemas.scalars import micros
@@ -23,10 +24,16 @@ from schemas.trade import (
     Regime,
     SignalJudged,
 )
+from schemas.trade_commands import CommandJudged
 
 ZERO = Decimal(0)
 PROTECTIVE = ("stop", "target")
-CLOSING = ("exit_signal", "exit_time", "exit_unprotected", "exit_stop_failed", "emergency_close")
+CLOSING = (
+    "exit_signal", "exit_time", "exit_unprotected", "exit_stop_failed", "emergency_close",
+    "exit_command",
+)  # fmt: skip
+REDUCING = (*CLOSING, "reduce_command")
+"""Purposes that only take away from a position; a reduction leaves the rest to its stop."""
 MARKS_KEPT_US = 60_000_000
 """How far back marks are remembered, for stops that have been crossed for some time."""
 
@@ -52,6 +59,14 @@ class ExecutionMarket(MarketState):
                 if known.at == event.time and known.mark is not None:
                     self._remember(item.symbol, at, known.mark)
         return True
+
+    def skip(self, outside: Outside) -> None:
+        """Take over what folding everything up to a place would have left."""
+        MarketState.skip(self, outside)
+        for symbol in self.symbols:
+            recent = outside.recent(symbol)
+            if recent:
+                self.marks[symbol] = recent
 
     def _remember(self, symbol: str, at: int, mark: Decimal) -> None:
         marks = self.marks.get(symbol)
@@ -82,14 +97,14 @@ class Approved:
 @dataclass(slots=True)
 class Approvals:
     """Slice of `trade.signal.safe`: account to verdict id to approval, as long as its order is not
-    over."""
+    over. Judged commands are answered and not kept."""
 
     accounts: dict[str, dict[str, Approved]] = field(default_factory=dict)
     dirty: set[str] = field(default_factory=set, repr=False)
 
     def fold(self, event: Envelope) -> bool:
         if not isinstance(event, SignalJudged):
-            return False
+            return isinstance(event, CommandJudged)
         for verdict in event.data.items:
             plan = verdict.plan
             if verdict.verdict == "approved" and plan is not None:
@@ -127,6 +142,8 @@ class OwnOrder:
     """Event time it was decided at, in microseconds."""
     cancelled: bool = False
     """A cancel was decided; the gateway repeats it until the order has its end."""
+    unwanted: bool = False
+    """Of an entry: a person closed its symbol; what it still fills is closed too."""
 
 
 @dataclass(slots=True)
@@ -190,9 +207,10 @@ class OwnRecords:
                 known = account.orders.get(item.order_id)
                 if known is not None:
                     known.cancelled = True
+                    known.unwanted = item.why == "closed_by_command"
             elif isinstance(item, Dropped):
                 account.released.add(item.request_id)
-            else:
+            elif isinstance(item, EmergencyStep | Flat):
                 _emergency(account, item)
         self.dirty.add(event.partitionkey)
         return True
@@ -225,7 +243,7 @@ def _order(account: OwnAccount, item: Order, at: int) -> None:
         care.stop_id = item.id
     elif item.purpose == "target":
         care.target_id = item.id
-    else:
+    elif item.purpose in CLOSING:
         care.closing, care.closes = item.purpose, care.closes + 1
 
 

@@ -7,13 +7,14 @@ nothing once that is as it must be. No limit and no trading state keeps a positi
 
 from decimal import Decimal
 
-from domain.execution_desk import CancelWhy, Desk, entry_side
+from domain.execution_desk import Desk, entry_side
 from domain.execution_results import OpenPosition
 from domain.execution_state import MARKS_KEPT_US, PROTECTIVE, ExecutionMarket, OwnOrder
+from domain.instructions import is_unwanted
 from domain.stop_widening import move_stop
 from domain.stops import stop_distance, stop_price
 from schemas.market import ClockTicked
-from schemas.trade import ExecutionReported, Filled
+from schemas.trade import CancelWhy, ExecutionReported, Filled
 
 _MICROS_A_SECOND = 1_000_000
 _HUNDRED = Decimal(100)
@@ -24,10 +25,15 @@ def advance(desk: Desk) -> None:
     ticked = isinstance(desk.cause, ClockTicked)
     if not desk.policy.can_open_new_trades():
         desk.cancel_entries("reducing")
+    for symbol in desk.policy.policy.paused_symbols:
+        desk.cancel_entries("paused", symbol)
     for position in desk.positions:
         if desk.is_closing(position):
             if ticked:
                 _close_again(desk, position)
+            continue
+        if is_unwanted(desk, position):
+            desk.close(position, "exit_command", note="filled after its symbol was closed")
             continue
         if _protect(desk, position):
             continue

@@ -6,6 +6,7 @@ what is folded for its symbol) changes nothing.
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from domain.regime import HourlyRange
 from schemas.envelope import Envelope
@@ -17,6 +18,9 @@ from schemas.market import (
     PricesObserved,
 )
 from schemas.scalars import EPOCH_TEXT
+
+if TYPE_CHECKING:
+    from domain.skipping import Outside
 
 
 @dataclass(slots=True)
@@ -103,6 +107,65 @@ class SymbolMarket:
 
 
 @dataclass(slots=True)
+class Marked:
+    """The mark of one symbol, and its last candle: what tells old news from new."""
+
+    mark: Decimal | None = None
+    at: str = EPOCH_TEXT
+    opened_at: str = ""
+
+
+@dataclass(slots=True)
+class MarksState:
+    """Slice of `market` for deciders that need marks and the time only."""
+
+    time: str = EPOCH_TEXT
+    symbols: dict[str, Marked] = field(default_factory=dict)
+
+    def fold(self, event: Envelope) -> bool:
+        """Fold a market event; True if anything in it was news, as in :class:`MarketState`."""
+        news = isinstance(event, InstrumentsListed)
+        if isinstance(event, PricesObserved):
+            for price in event.data.items:
+                known = self._of(price.symbol)
+                if event.time > known.at:
+                    known.mark, known.at = Decimal(price.mark or price.last), event.time
+                    news = True
+        elif isinstance(event, CandlesClosed):
+            for candle in event.data.items:
+                known = self._of(candle.symbol)
+                if candle.opened_at > known.opened_at:
+                    known.opened_at, news = candle.opened_at, True
+        elif isinstance(event, InstrumentsListed):
+            for item in event.data.items:
+                self._of(item.symbol)
+        else:
+            news = isinstance(event, FundingSettled) and event.time >= self.time
+        if news and event.time > self.time:
+            self.time = event.time
+        return news
+
+    def skip(self, outside: "Outside") -> None:
+        """Take over what folding everything up to a place would have left."""
+        self.time = outside.market_time
+        for symbol, known in self.symbols.items():
+            last = outside.last(symbol)
+            if last is not None:
+                known.mark, known.at = last.price, last.at
+            known.opened_at = outside.opened_at(symbol)
+
+    def mark(self, symbol: str) -> Decimal | None:
+        known = self.symbols.get(symbol)
+        return known.mark if known else None
+
+    def _of(self, symbol: str) -> Marked:
+        known = self.symbols.get(symbol)
+        if known is None:
+            known = self.symbols[symbol] = Marked()
+        return known
+
+
+@dataclass(slots=True)
 class MarketState:
     """Slice of `market`. `time`: the latest market time folded (warm-up candles included)."""
 
@@ -124,6 +187,18 @@ class MarketState:
         if news and event.time > self.time:
             self.time = event.time
         return news
+
+    def skip(self, outside: "Outside") -> None:
+        """Take over what folding everything up to a place would have left. The symbols are listed,
+        and no data has marks of its own."""
+        self.time = outside.market_time
+        for symbol, known in self.symbols.items():
+            last = outside.last(symbol)
+            if last is not None:
+                known.last = known.mark = last.price
+                known.at, known.point = last.at, last.point
+            known.candle = outside.candle(symbol)
+            outside.hourly(symbol, known.hourly)
 
     def of(self, symbol: str) -> SymbolMarket:
         """The symbol's entry, made when it is first heard of."""

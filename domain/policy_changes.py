@@ -86,6 +86,17 @@ def difference(old: Policy, new: Policy) -> Change:
     return Change(new, before, after)
 
 
+def rollback(current: Policy, target: Policy) -> tuple[dict[str, Any], list[str]]:
+    """Changes that give `current` the values of `target`, and the fields that stay as they are:
+    what only emergency commands change, and `allow_new_trades` where an emergency holds it now or
+    held it then (an emergency is lifted by its reset, never by a rollback)."""
+    held = current.emergency_mode or target.emergency_mode
+    stays = (*EMERGENCY_FIELDS, "allow_new_trades") if held else EMERGENCY_FIELDS
+    after = difference(current, target).after
+    changes = {name: value for name, value in after.items() if name not in stays}
+    return changes, [name for name in after if name in stays]
+
+
 def value_at(policy: Policy, path: str) -> Any:
     """The value of a field by its path."""
     head, _, tail = path.partition(".")

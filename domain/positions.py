@@ -13,9 +13,10 @@ from typing import Any
 from domain.average_cost import EXACT, ZERO
 from domain.clock_state import ClockState
 from domain.decider import OWN, Decision, Read, Slices
-from domain.market_state import MarketState
+from domain.market_state import MarksState
 from domain.policy_state import ControlState
 from domain.positions_state import SETTLEMENT, AccountBook, Fee, Results, Trade, ratio
+from domain.waits import Waits
 from schemas.envelope import Envelope
 from schemas.ids import part_id
 from schemas.market import ClockTicked
@@ -28,10 +29,12 @@ from schemas.positions import (
     PositionUpdateItem,
     TradeClosedItem,
 )
-from schemas.scalars import dec, text
+from schemas.scalars import dec, micros, text
 from schemas.topics import CLOCK, CONTROL, EXECUTION_RES, MARKET, POSITION_UPDATE
 from schemas.trade import ExecutionReported
+from schemas.trusted import renamed, trusted
 
+HOUR_US = 3_600_000_000
 NEW_ID = part_id("", 0)
 """Stands for an item's id until its place in the record is known."""
 
@@ -57,6 +60,7 @@ class Positions:
     name = "positions"
     output = POSITION_UPDATE
     reads: tuple[Read, ...] = (Read(EXECUTION_RES), Read(CONTROL), Read(MARKET), Read(CLOCK))
+    waits_on = frozenset({OWN, EXECUTION_RES.name})
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition, self.partitions = partition, partitions
@@ -66,7 +70,7 @@ class Positions:
             OWN: PositionsOwn,
             EXECUTION_RES.name: Results,
             CONTROL.name: ControlState,
-            MARKET.name: MarketState,
+            MARKET.name: MarksState,
             CLOCK.name: ClockState,
         }
         return states[topic]()
@@ -91,11 +95,21 @@ class Positions:
             if book.open and account in told and told[account].hour < hour
         )
 
+    def waits(self, slices: Slices) -> Waits:
+        """The next full hour of every account with an open position."""
+        waits, told = Waits(), slices[OWN].accounts
+        for account, book in slices[EXECUTION_RES.name].accounts.items():
+            if book.open and account in told and told[account].hour:
+                waits.wake_at(micros(f"{told[account].hour}:00:00.000000Z") + HOUR_US)
+            elif book.open and account in told:
+                waits.every_tick = True
+        return waits
+
     def decide(
         self, slices: Slices, cause: Envelope, account: str, record_id: str
     ) -> Decision | None:
         book: AccountBook = slices[EXECUTION_RES.name].accounts[account]
-        market: MarketState = slices[MARKET.name]
+        market: MarksState = slices[MARKET.name]
         told: AccountTold = slices[OWN].accounts.get(account) or AccountTold()
         with localcontext(EXACT):
             if isinstance(cause, ExecutionReported):
@@ -104,12 +118,10 @@ class Positions:
                 items = [_equity(book, market, told.fees)]
         if not items:
             return None
-        named = tuple(
-            item.model_copy(update={"id": part_id(record_id, n)}) for n, item in enumerate(items)
-        )
+        named = tuple(renamed(item, part_id(record_id, n)) for n, item in enumerate(items))
         symbols = {item.symbol for item in named if not isinstance(item, EquityItem)}
         symbol = symbols.pop() if len(symbols) == 1 else None
-        return Decision(PositionUpdated, account, PositionData(items=named), symbol)
+        return Decision(PositionUpdated, account, trusted(PositionData, items=named), symbol)
 
     def tidy(self, slices: Slices) -> None:
         """Nothing to take out: closed trades leave memory with the record after the one that closed
@@ -132,7 +144,7 @@ def _fold_own(state: PositionsOwn, event: Envelope) -> bool:
     return True
 
 
-def _answer(book: AccountBook, market: MarketState, told: AccountTold) -> list[PositionUpdateItem]:
+def _answer(book: AccountBook, market: MarksState, told: AccountTold) -> list[PositionUpdateItem]:
     """Items of the answer to a record of results, in order."""
     last = book.told
     fees, by_trade = told.fees, _carried(book, told)
@@ -147,7 +159,8 @@ def _answer(book: AccountBook, market: MarketState, told: AccountTold) -> list[P
         )
         items.append(_position(trade, by_trade.get(trade.trade_id, ZERO)))
     items.extend(
-        OrderEndItem(
+        trusted(
+            OrderEndItem,
             id=NEW_ID,
             order_id=end.order_id,
             symbol=end.symbol,
@@ -171,7 +184,7 @@ def _carried(book: AccountBook, told: AccountTold) -> dict[str, Decimal]:
     return {owner[s]: fees for s, fees in told.trade_fees.items() if s in owner}
 
 
-def _value(fee: Fee, market: MarketState) -> Decimal:
+def _value(fee: Fee, market: MarksState) -> Decimal:
     """A fee in the settlement asset, at the mark of its own asset at fill time (DEFINITIONS 3).
 
     Raises ValueError when no price of that asset is known: a fee is never taken for 0.
@@ -189,7 +202,8 @@ def _value(fee: Fee, market: MarketState) -> Decimal:
 
 
 def _position(trade: Trade, fees: Decimal) -> PositionItem:
-    return PositionItem(
+    return trusted(
+        PositionItem,
         id=NEW_ID,
         symbol=trade.symbol,
         trade_id=trade.trade_id,
@@ -205,7 +219,8 @@ def _position(trade: Trade, fees: Decimal) -> PositionItem:
 
 
 def _closed(trade: Trade, fees: Decimal) -> TradeClosedItem:
-    return TradeClosedItem(
+    return trusted(
+        TradeClosedItem,
         id=NEW_ID,
         trade_id=trade.trade_id,
         symbol=trade.symbol,
@@ -223,7 +238,7 @@ def _closed(trade: Trade, fees: Decimal) -> TradeClosedItem:
     )
 
 
-def _equity(book: AccountBook, market: MarketState, fees: Decimal) -> EquityItem:
+def _equity(book: AccountBook, market: MarksState, fees: Decimal) -> EquityItem:
     """E = transfers + realised - fees + funding + sum q (m - average entry), exactly."""
     unrealised = gross = ZERO
     marks: dict[str, str] = {}
@@ -234,7 +249,8 @@ def _equity(book: AccountBook, market: MarketState, fees: Decimal) -> EquityItem
         gross += abs(value)
         marks[symbol] = text(mark)
     equity = book.transfers + book.realised - fees + book.funding + unrealised
-    return EquityItem(
+    return trusted(
+        EquityItem,
         id=NEW_ID,
         transfers=text(book.transfers),
         realised=text(book.realised),

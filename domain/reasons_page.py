@@ -13,6 +13,7 @@ LIMITS: dict[EntryReason, tuple[str, ...]] = {
     EntryReason.STALE_SIGNAL: ("signal_stale_s",),
     EntryReason.LOW_CONFIDENCE: ("min_confidence",),
     EntryReason.SYMBOL_RESTRICTED: ("restricted_symbols",),
+    EntryReason.SYMBOL_PAUSED: ("paused_symbols",),
     EntryReason.GUARD_A_OPEN_INTENT: ("guard_release_s",),
     EntryReason.POSITION_OPEN: ("max_entries_per_position",),
     EntryReason.COOLDOWN: ("cooldown_s",),

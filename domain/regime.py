@@ -44,15 +44,18 @@ class HourlyRange:
 
     def fold(self, opened_at: str, high: Decimal, low: Decimal, close: Decimal) -> None:
         """Fold a closed 1 m candle; `opened_at` names the hour it belongs to."""
+        self.fold_units(opened_at, units(high), units(low), units(close))
+
+    def fold_units(self, opened_at: str, high: int, low: int, close: int) -> None:
+        """The same with prices in units of 1e-8."""
         hour = opened_at[:13]
-        top, bottom = units(high), units(low)
         if hour != self.hour:
             if self.hour:
                 self._close_hour()
-            self.hour, self.high, self.low = hour, top, bottom
+            self.hour, self.high, self.low = hour, high, low
         else:
-            self.high, self.low = max(self.high, top), min(self.low, bottom)
-        self.close = units(close)
+            self.high, self.low = max(self.high, high), min(self.low, low)
+        self.close = close
         if opened_at[14:16] == "59":
             self._close_hour()
             self.hour = ""
@@ -91,8 +94,8 @@ class HourlyRange:
 
     def _rise(self) -> None:
         current = self._current()
-        if current is None:
-            return
+        if current is None or current * 100 <= HIGH_VOL_PCT * self.close * SCALE:
+            return  # The lowest threshold, in whole numbers: most minutes end here.
         for regime, threshold in _LEVELS:
             if self._above(current, Decimal(threshold)):
                 if not (regime == "HIGH_VOL" and self.regime == "EXTREME_VOL"):

@@ -1,4 +1,5 @@
-"""The risk gate: answers every signal and intent with a verdict (RISK-1..7, CORE-3, POL-7).
+"""The risk gate: answers every signal and intent with a verdict (RISK-1..7, CORE-3, POL-7), and a
+person's commands on positions and orders (CORE-9, `domain.risk_commands`).
 
 A request record is answered by one `trade.signal.judged`, its parts in order; a later part sees the
 approvals of the earlier ones. An opposite request while a position is open is an exit.
@@ -14,6 +15,7 @@ from domain.policy_state import AccountPolicy, ControlState
 from domain.risk_book import Book, build_book
 from domain.risk_case import Case
 from domain.risk_checks import failures
+from domain.risk_commands import CommandView, judge_command
 from domain.risk_figures import figures
 from domain.risk_request_checks import shown
 from domain.risk_state import (
@@ -25,6 +27,7 @@ from domain.risk_state import (
     content_key,
 )
 from domain.risk_tidy import tidy
+from domain.waits import NOTHING, Waits
 from schemas.envelope import Envelope
 from schemas.ids import part_id
 from schemas.reasons import SENTENCES, EntryReason
@@ -53,6 +56,7 @@ from schemas.trade import (
     Verdict,
     VerdictData,
 )
+from schemas.trade_commands import CommandJudged
 
 PRICE_STALE_LIVE_S = 5
 PRICE_STALE_CANDLES = 2
@@ -84,6 +88,7 @@ class Risk:
         Read(MARKET),
         Read(CLOCK),
     )
+    waits_on = frozenset[str]()
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition = partition
@@ -109,12 +114,18 @@ class Risk:
         """No fact asks risk for a decision: it has no timers, releases are computed when asked."""
         return ()
 
+    def waits(self, slices: Slices) -> Waits:
+        """Nothing: see `asks`."""
+        return NOTHING
+
     def tidy(self, slices: Slices) -> None:
         tidy(slices[OWN], slices[ORDER.name], slices[POSITION_UPDATE.name])
 
     def decide(
         self, slices: Slices, cause: Envelope, account: str, record_id: str
     ) -> Decision | None:
+        if cause.type.startswith("command."):
+            return self._command(slices, cause, account, record_id)
         if not isinstance(cause, SignalPublished | IntentPublished):
             return None
         requests: tuple[Signal | Intent, ...] = cause.data.items
@@ -129,6 +140,21 @@ class Risk:
         symbols = {request.symbol for request in requests}
         symbol = requests[0].symbol if len(symbols) == 1 else None
         return Decision(SignalJudged, account, VerdictData(items=tuple(verdicts)), symbol)
+
+    def _command(self, slices: Slices, cause: Envelope, account: str, record_id: str) -> Decision:
+        """The answer to a person's command (CORE-9)."""
+        view = CommandView(
+            account=account,
+            policy=slices[CONTROL.name].accounts.get(account),
+            market=slices[MARKET.name],
+            own=slices[OWN].accounts.get(account),
+            orders=slices[ORDER.name].accounts.get(account),
+            held=slices[POSITION_UPDATE.name].accounts.get(account),
+        )
+        data = judge_command(cause, view, record_id)
+        symbols = {item.symbol for item in data.items}
+        symbol = symbols.pop() if len(symbols) == 1 else None
+        return Decision(CommandJudged, account, data, symbol)
 
     def _judge(
         self,

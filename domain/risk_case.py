@@ -173,6 +173,8 @@ class Case:
             caps["participation"] = known.candle.volume * number("participation_pct") / HUNDRED
         if self.proposal is not None:
             caps["proposal"] = share * self.proposal / mark
+        if isinstance(self.request, Intent) and self.request.quantity is not None:
+            caps["quantity"] = Decimal(self.request.quantity)
         self.size = size_order(caps, step=terms.step)
         self.least = least_quantity(
             price=self.limit_price or mark,

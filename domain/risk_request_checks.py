@@ -118,6 +118,14 @@ def symbol_restricted(case: Case) -> Failure | None:
     return fail(EntryReason.SYMBOL_RESTRICTED, case) if listed else None
 
 
+def symbol_paused(case: Case) -> Failure | None:
+    symbol, since = case.request.symbol, case.policy.origins.get("paused_symbols")
+    if symbol not in case.policy.policy.paused_symbols:
+        return None
+    note = SENTENCES[EntryReason.SYMBOL_PAUSED].format(symbol=symbol)
+    return fail(EntryReason.SYMBOL_PAUSED, case, sentence=f"{note} (policy version {since})")
+
+
 # ---------------------------------------------------------------- what is open already
 
 

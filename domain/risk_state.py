@@ -46,10 +46,12 @@ CARRIED_OUT = ("entry", "exit_signal")
 @dataclass(slots=True)
 class RequestsState:
     """Slice of a topic of requests: nothing is kept. True only for what is to be answered; a
-    source's checkpoints and skips on the same topic are not."""
+    source's checkpoints and skips on the same topic are not. A command that stands on the wrong
+    topic is answered too: with why."""
 
     def fold(self, event: Envelope) -> bool:
-        return isinstance(event, SignalPublished | IntentPublished)
+        known = isinstance(event, SignalPublished | IntentPublished)
+        return known or event.type.startswith("command.")
 
 
 # ---------------------------------------------------------------- own records
@@ -169,6 +171,7 @@ class OpenOrder:
     """An order without an end in the position updates folded so far."""
 
     symbol: str
+    purpose: str
     request_id: str | None
     stop_of: str | None
     """Trade id it protects, if it is a stop."""
@@ -213,6 +216,7 @@ class OrdersState:
         request = order.request_id if order.purpose in CARRIED_OUT else None
         account.orders[order.id] = OpenOrder(
             symbol=order.symbol,
+            purpose=order.purpose,
             request_id=request,
             stop_of=order.owner_id if order.purpose == "stop" else None,
             trigger=Decimal(order.trigger_price) if order.trigger_price else None,

@@ -2,7 +2,8 @@
 
 The market slice folds candles into bars and lets every strategy form its opinion once a bar, for no
 account in particular. When a bar closes, each account whose policy names a strategy is asked; it
-gets a signal where the side or the confidence band has changed. HOLD is never published.
+gets a signal where the side or the confidence band has changed. HOLD is never published. An account
+with a forced book (`domain/strategies/book.py`) gets one where it holds less than its share.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,22 +11,26 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from domain.book_signals import book_signals
 from domain.clock_state import ClockState
 from domain.decider import OWN, Decision, Read, Slices
+from domain.holdings import Holdings
 from domain.policy_state import AccountPolicy, ControlState
+from domain.skipping import Outside
 from domain.strategies import STRATEGIES
+from domain.strategies.book import book_named
 from domain.strategy import BAR_MINUTES, HOLD, Bar, Opinion, Strategy
+from domain.waits import Waits
 from schemas.envelope import Envelope
 from schemas.ids import part_id
-from schemas.market import Candle, CandlesClosed, PricesObserved
+from schemas.market import Candle, CandlesClosed, InstrumentsListed, PricesObserved
 from schemas.scalars import EPOCH_TEXT, micros, text, time_text
-from schemas.topics import CLOCK, CONTROL, MARKET, SIGNAL, partition_of
+from schemas.topics import CLOCK, CONTROL, MARKET, POSITION_UPDATE, SIGNAL, partition_of
 from schemas.trade import Signal, SignalData, SignalPublished, Vote
 
-INTERVAL = f"{BAR_MINUTES}m"
 BAND_WIDTH = Decimal("0.1")
 """Width of the confidence bands above the policy's `min_confidence`; all below it is one band."""
-_BAR_US = BAR_MINUTES * 60_000_000
+_MINUTE_US = 60_000_000
 _PLACES = Decimal("0.0001")
 
 
@@ -66,6 +71,11 @@ class SignalsMarket:
     time: str = EPOCH_TEXT
     closed: str = ""
     symbols: dict[str, SymbolBars] = field(default_factory=dict)
+    """Bars of :data:`BAR_MINUTES`."""
+    others: dict[int, dict[str, SymbolBars]] = field(default_factory=dict)
+    """Bars of the other lengths that strategies ask for, by minutes."""
+    listed: dict[str, None] = field(default_factory=dict)
+    """Symbols that are listed: a forced book is split over them."""
 
 
 @dataclass(slots=True)
@@ -90,7 +100,8 @@ class Signals:
 
     name = "signals"
     output = SIGNAL
-    reads: tuple[Read, ...] = (Read(MARKET), Read(CONTROL), Read(CLOCK))
+    reads: tuple[Read, ...] = (Read(MARKET), Read(CONTROL), Read(CLOCK), Read(POSITION_UPDATE))
+    waits_on = frozenset({CONTROL.name})
 
     def __init__(
         self, partition: int, partitions: int, strategies: Mapping[str, Strategy] = STRATEGIES
@@ -98,13 +109,21 @@ class Signals:
         self.partition = partition
         self.partitions = partitions
         self.strategies = strategies
-        self._bars_max = max((s.history for s in strategies.values()), default=1)
+        self._groups: dict[int, dict[str, Strategy]] = {BAR_MINUTES: {}}
+        for name, strategy in strategies.items():
+            self._groups.setdefault(strategy.bar_minutes, {})[name] = strategy
+        self._bars_max = {
+            minutes: max((s.history for s in group.values()), default=1)
+            for minutes, group in self._groups.items()
+        }
 
     def begin(self, topic: str) -> Any:
         if topic == MARKET.name:
             return SignalsMarket()
         if topic == CONTROL.name:
             return ControlState()
+        if topic == POSITION_UPDATE.name:
+            return Holdings()
         return ClockState() if topic == CLOCK.name else Published()
 
     # ------------------------------------------------------------------ folding
@@ -121,53 +140,58 @@ class Signals:
         news = False
         if isinstance(event, CandlesClosed):
             for candle in event.data.items:
-                news = self._candle(state, candle) or news
-            for symbol in state.symbols.values():
-                if symbol.forming and symbol.ends <= event.time:
-                    self._close(state, symbol)
+                news = self._candle(state, candle.symbol, _minute(candle)) or news
+            self._close_due(state, event.time)
         elif isinstance(event, PricesObserved):
             news = event.time > state.time
+        elif isinstance(event, InstrumentsListed):
+            state.listed.update((item.symbol, None) for item in event.data.items)
         if news and event.time > state.time:
             state.time = event.time
         return news
 
-    def _candle(self, state: SignalsMarket, candle: Candle) -> bool:
-        symbol = state.symbols.get(candle.symbol)
-        if symbol is None:
-            symbol = state.symbols[candle.symbol] = SymbolBars(
-                states={name: s.begin() for name, s in self.strategies.items()}
-            )
-        if candle.opened_at <= symbol.opened_at:
-            return False
-        if symbol.forming and symbol.ends <= candle.opened_at:
-            self._close(state, symbol)
-        symbol.opened_at = candle.opened_at
-        high, low = float(candle.high), float(candle.low)
-        close, volume = float(candle.close), float(candle.volume)
-        bar = symbol.forming
-        if bar is None:
-            begins = micros(candle.opened_at) // _BAR_US * _BAR_US
-            symbol.ends = time_text(begins + _BAR_US)
-            symbol.forming = Bar(time_text(begins), float(candle.open), high, low, close, volume)
-        else:
-            symbol.forming = Bar(
-                bar.opened_at,
-                bar.open,
-                max(bar.high, high),
-                min(bar.low, low),
-                close,
-                bar.volume + volume,
-            )
-        return True
+    def skip(self, state: SignalsMarket, outside: Outside) -> None:
+        """Fold all candles up to a place and the times of everything else: the same bars, opinions
+        and states as one by one, because only candles of a symbol go into its bars."""
+        for name in outside.symbols:
+            known = state.symbols.get(name)
+            for minute in outside.minutes(name, known.opened_at if known else ""):
+                self._candle(state, name, minute)
+        self._close_due(state, outside.closed_time)
+        state.time = max(state.time, outside.traded_time)
 
-    def _close(self, state: SignalsMarket, symbol: SymbolBars) -> None:
+    def _candle(self, state: SignalsMarket, name: str, minute: Bar) -> bool:
+        news = False
+        for minutes, group in self._groups.items():
+            symbols = _bars_of(state, minutes)
+            symbol = symbols.get(name)
+            if symbol is None:
+                symbol = symbols[name] = SymbolBars(
+                    states={key: strategy.begin() for key, strategy in group.items()}
+                )
+            if minute.opened_at <= symbol.opened_at:
+                continue
+            if symbol.forming and symbol.ends <= minute.opened_at:
+                self._close(state, symbol, minutes)
+            _extend(symbol, minute, minutes * _MINUTE_US)
+            news = True
+        return news
+
+    def _close_due(self, state: SignalsMarket, time: str) -> None:
+        """End bars that were over at `time`."""
+        for minutes in self._groups:
+            for symbol in _bars_of(state, minutes).values():
+                if symbol.forming and symbol.ends <= time:
+                    self._close(state, symbol, minutes)
+
+    def _close(self, state: SignalsMarket, symbol: SymbolBars, minutes: int) -> None:
         """End the forming bar and let every strategy look at it."""
         assert symbol.forming
         symbol.bars.append(symbol.forming)
-        del symbol.bars[: -self._bars_max]
+        del symbol.bars[: -self._bars_max[minutes]]
         symbol.forming = None
         state.closed = max(state.closed, symbol.ends)
-        for name, strategy in self.strategies.items():
+        for name, strategy in self._groups[minutes].items():
             if len(symbol.bars) < strategy.history:
                 continue
             error, opinion = "", HOLD
@@ -194,9 +218,22 @@ class Signals:
         return [
             account
             for account in sorted(accounts)
-            if accounts[account].value("strategy") in self.strategies
+            if self._has(accounts[account].value("strategy"))
             and partition_of(account, self.partitions) == self.partition
         ]
+
+    def _has(self, strategy: str | None) -> bool:
+        return strategy in self.strategies or book_named(strategy) is not None
+
+    def waits(self, slices: Slices) -> Waits:
+        """Closes of the bars of what the accounts' policies name."""
+        bars, accounts = set[int](), slices[CONTROL.name].accounts
+        for account, policy in accounts.items():
+            name = policy.value("strategy")
+            if partition_of(account, self.partitions) == self.partition and self._has(name):
+                known = self.strategies.get(name)
+                bars.add(known.bar_minutes if known else BAR_MINUTES)
+        return Waits(bars=frozenset(bars))
 
     def decide(
         self, slices: Slices, cause: Envelope, account: str, record_id: str
@@ -204,23 +241,81 @@ class Signals:
         """Signals of the account at the close of a bar. Raises :class:`StrategyError`."""
         policy = slices[CONTROL.name].accounts[account]
         name = policy.value("strategy")
-        market, published = slices[MARKET.name], slices[OWN].last
+        book = None if name in self.strategies else book_named(name)
+        if book is not None:
+            held = slices[POSITION_UPDATE.name].accounts.get(account)
+            bars, listed = slices[MARKET.name].symbols, slices[MARKET.name].listed
+            items = book_signals(book, held, bars, listed, time=cause.time, record_id=record_id)
+        else:
+            items = self._strategy_signals(slices, cause.time, policy, record_id)
+        if not items:
+            return None
+        shared = items[0].symbol if len(items) == 1 else None
+        return Decision(SignalPublished, account, SignalData(items=tuple(items)), shared)
+
+    def _strategy_signals(
+        self, slices: Slices, time: str, policy: AccountPolicy, record_id: str
+    ) -> list[Signal]:
+        account, name = policy.account, policy.value("strategy")
+        published, minutes = slices[OWN].last, self.strategies[name].bar_minutes
+        symbols = _bars_of(slices[MARKET.name], minutes)
         items: list[Signal] = []
-        for symbol in sorted(market.symbols):
-            standing = market.symbols[symbol].standing.get(name)
-            if standing is None or standing.at != cause.time:
+        for symbol in sorted(symbols):
+            standing = symbols[symbol].standing.get(name)
+            if standing is None or standing.at != time:
                 continue
             if standing.error:
                 raise StrategyError(f"{symbol}: {standing.error}")
             last = published.get(f"{account}/{symbol}")
             if _is_new(standing, name, last, policy):
                 items.append(
-                    _signal(part_id(record_id, len(items)), symbol, name, standing.opinion)
+                    _signal(
+                        part_id(record_id, len(items)),
+                        symbol,
+                        name,
+                        standing.opinion,
+                        interval=f"{minutes}m",
+                    )
                 )
-        if not items:
-            return None
-        shared = items[0].symbol if len(items) == 1 else None
-        return Decision(SignalPublished, account, SignalData(items=tuple(items)), shared)
+        return items
+
+
+def _bars_of(state: SignalsMarket, minutes: int) -> dict[str, SymbolBars]:
+    """The symbols' bars of a length."""
+    if minutes == BAR_MINUTES:
+        return state.symbols
+    return state.others.setdefault(minutes, {})
+
+
+def _minute(candle: Candle) -> Bar:
+    """A closed 1 m candle as a bar of one minute."""
+    return Bar(
+        candle.opened_at,
+        float(candle.open),
+        float(candle.high),
+        float(candle.low),
+        float(candle.close),
+        float(candle.volume),
+    )
+
+
+def _extend(symbol: SymbolBars, minute: Bar, length_us: int) -> None:
+    """Fold a 1 m candle into the forming bar, or begin one with it."""
+    symbol.opened_at = minute.opened_at
+    bar = symbol.forming
+    if bar is None:
+        begins = micros(minute.opened_at) // length_us * length_us
+        symbol.ends = time_text(begins + length_us)
+        symbol.forming = minute._replace(opened_at=time_text(begins))
+    else:
+        symbol.forming = Bar(
+            bar.opened_at,
+            bar.open,
+            max(bar.high, minute.high),
+            min(bar.low, minute.low),
+            minute.close,
+            bar.volume + minute.volume,
+        )
 
 
 def _own(state: Published, event: Envelope) -> bool:
@@ -263,7 +358,9 @@ def _is_new(
     return confidence_band(confidence, least) != confidence_band(Decimal(last.confidence), least)
 
 
-def _signal(identity: str, symbol: str, origin: str, opinion: Opinion) -> Signal:
+def _signal(
+    identity: str, symbol: str, origin: str, opinion: Opinion, *, interval: str
+) -> Signal:
     assert opinion.side != "HOLD"
     return Signal(
         id=identity,
@@ -282,5 +379,5 @@ def _signal(identity: str, symbol: str, origin: str, opinion: Opinion) -> Signal
         else text(_share(opinion.meta_confidence)),
         governor_approved=opinion.governor_approved,
         position_size_pct=None if opinion.size_pct is None else text(_share(opinion.size_pct)),
-        interval=INTERVAL,
+        interval=interval,
     )

@@ -6,7 +6,7 @@ through this class, so a decision is the same wherever it is taken. It does no I
 
 import copy
 import hashlib
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from schemas.sources import (
     SourceSkipped,
 )
 from schemas.topics import partitions as partition_count
+from schemas.trusted import trusted
 from schemas.validity import Validity
 
 
@@ -39,6 +40,9 @@ class Source:
         self.sequence = 0
         self.duplicates = 0
         self.slices = Slices()
+        self.catch_up: Callable[[Source], None] | None = None
+        """Runs that fold in bulk: called before a decision, to bring market and clock up to date.
+        Which accounts a record other than theirs asks for never depends on these two."""
         self.positions: dict[str, int] = {}
         self.validity: dict[str, Validity] = {}
         self.requests: dict[str, bool] = {}
@@ -101,6 +105,10 @@ class Source:
         self.slices[topic] = state
         self.validity[key] = other.validity[key]
 
+    def slice_type(self, key: str) -> type:
+        """What kind of slice an input is folded into."""
+        return type(self._slice_of[key][1])
+
     def copy_input(self, key: str, other: "Source") -> None:
         """Stand where `other` stands in an input, with a slice and filter of one's own."""
         topic, state = other._slice_of[key]
@@ -156,25 +164,32 @@ class Source:
             accounts = [cause.partitionkey]
         else:
             accounts = list(self.decider.asks(self.slices, cause))
+        if accounts and self.catch_up is not None:
+            self.catch_up(self)
         for account in accounts:
             if account in answered:
                 continue
-            identity = record_id(self.name, account, cause.id)
-            try:
-                decision = self.decider.decide(self.slices, cause, account, identity)
-                record = decision and self._record(decision, cause, identity)
-            except Exception as error:
-                record = self._halted(account, cause, identity, error)
-            if record is None:
-                if self.requests[key]:
-                    raise AssertionError(f"{self.name} did not answer request {cause.id}")
-                continue
-            self.fold_own(record)
-            yield record
+            record = self.answer(key, cause, account)
+            if record is not None:
+                self.fold_own(record)
+                yield record
+
+    def answer(self, key: str, cause: Envelope, account: str) -> Envelope | None:
+        """The record that answers `cause` for one account, with the next sequence; not folded."""
+        identity = record_id(self.name, account, cause.id)
+        try:
+            decision = self.decider.decide(self.slices, cause, account, identity)
+            record = decision and self._record(decision, cause, identity)
+        except Exception as error:
+            record = self._halted(account, cause, identity, error)
+        if record is None and self.requests[key]:
+            raise AssertionError(f"{self.name} did not answer request {cause.id}")
+        return record
 
     def _record(self, decision: Decision, cause: Envelope, identity: str) -> Envelope:
         account = decision.account
-        return decision.event(
+        return trusted(
+            decision.event,
             id=identity,
             source=self.name,
             subject=f"{account}/{decision.symbol}" if decision.symbol else account,
@@ -186,7 +201,7 @@ class Source:
             correlationid=cause.correlationid or cause.id,
             basis=self.basis(),
             data=decision.data,
-        )  # type: ignore[call-arg]
+        )
 
     def _halted(self, account: str, cause: Envelope, identity: str, error: Exception) -> Envelope:
         note = f"{type(error).__name__}: {error}"[:500]

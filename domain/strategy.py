@@ -17,11 +17,12 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 Stance = Literal["BUY", "SELL", "HOLD"]
 BAR_MINUTES = 5
-"""Strategies decide on the closes of bars of this length."""
+"""Strategies decide on the closes of bars of this length, unless they say another."""
+DAY_MINUTES = 1440
 
 
 class Bar(NamedTuple):
-    """A closed bar of :data:`BAR_MINUTES`, made of the 1 m candles there are in it."""
+    """A closed bar of a strategy's length, made of the 1 m candles there are in it."""
 
     opened_at: str
     open: float
@@ -83,6 +84,9 @@ class Strategy:
     """How many bars :meth:`on_bar` gets; it is not called for an opinion before there are as
     many."""
 
+    bar_minutes: ClassVar[int] = BAR_MINUTES
+    """Length of its bars: a divisor of a day, in minutes."""
+
     def begin(self) -> Any:
         """The empty own state of one symbol: a dataclass or list of plain values, changed in
         place."""
@@ -109,6 +113,11 @@ def registry(*strategies: Strategy) -> Mapping[str, Strategy]:
             raise ValueError(f"two strategies are called {name}; rename {kind.__name__}")
         if getattr(kind, "history", 0) < 1:
             raise ValueError(f"{kind.__name__}.history must say how many bars it needs, at least 1")
+        if kind.bar_minutes < 1 or DAY_MINUTES % kind.bar_minutes:
+            raise ValueError(
+                f"{kind.__name__}.bar_minutes is {kind.bar_minutes}: a divisor of {DAY_MINUTES} is "
+                "needed"
+            )
         if kind.on_bar is Strategy.on_bar:
             raise ValueError(f"{kind.__name__} has no on_bar")
         out[name] = strategy

@@ -7,7 +7,7 @@ account that holds the symbol. The book is a fold of the venue's own reports.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import localcontext
+from decimal import Decimal, localcontext
 from typing import Any
 
 from domain.average_cost import EXACT
@@ -19,7 +19,9 @@ from domain.venue_book import Account, VenueBook
 from domain.venue_faults import NO_FAULTS, FaultPlan
 from domain.venue_matching import Matching
 from domain.venue_pricing import stale_after_s
-from domain.venue_watch import VenueMarket, watch_of
+from domain.venue_ticks import looks
+from domain.venue_watch import ABOVE_ALL, BELOW_ALL, VenueMarket, watch_of
+from domain.waits import Level, Waits
 from schemas.envelope import Envelope
 from schemas.market import FundingSettled, PricesObserved
 from schemas.scalars import micros
@@ -34,6 +36,8 @@ from schemas.venue import (
     VenueRequested,
 )
 
+Touched = tuple[str, SymbolMarket, list[tuple[Decimal, Decimal]]]
+"""A symbol in which something may happen, and the (last, mark) to look at."""
 LATENCY_MS = 250
 FUNDING_APART_US = 60_000_000
 """Settlements of a symbol closer than this are one: stamps jitter."""
@@ -50,6 +54,7 @@ class Venue:
     name = "venue"
     output = VENUE_REPORT
     reads: tuple[Read, ...] = (Read(VENUE_REQUEST, request=True), Read(MARKET), Read(CLOCK))
+    waits_on = frozenset({OWN})
 
     def __init__(
         self,
@@ -87,6 +92,19 @@ class Venue:
 
     # ------------------------------------------------------------------ facts
 
+    def waits(self, slices: Slices) -> Waits:
+        """Levels of resting orders and liquidations; settlements of what is held."""
+        book, levels = slices[OWN], []
+        for symbol, known in slices[MARKET.name].symbols.items():
+            watch = watch_of(book.accounts.values(), symbol, known)
+            low = max(watch.mark_low, watch.last_low)
+            high = min(watch.mark_high, watch.last_high)
+            if low > BELOW_ALL or high < ABOVE_ALL:
+                below = low if low > BELOW_ALL else None
+                levels.append(Level(symbol, below, high if high < ABOVE_ALL else None))
+        held = {symbol for account in book.accounts.values() for symbol in account.positions}
+        return Waits(levels=levels, funding=frozenset(held))
+
     def asks(self, slices: Slices, fact: Envelope) -> Iterable[str]:
         book: VenueBook = slices[OWN]
         if isinstance(fact, PricesObserved):
@@ -103,9 +121,7 @@ class Venue:
             ]
         return ()
 
-    def _touched(
-        self, book: VenueBook, market: MarketState, fact: PricesObserved
-    ) -> list[tuple[str, SymbolMarket]]:
+    def _touched(self, book: VenueBook, market: MarketState, fact: PricesObserved) -> list[Touched]:
         """Symbols with news in `fact` at which a level of any account is met: the cheap look."""
         touched = []
         for item in fact.data.items:
@@ -116,17 +132,18 @@ class Venue:
             if watch is None or watch.terms is not known.terms:
                 watch = watch_of(book.accounts.values(), item.symbol, known)
                 book.watches[item.symbol] = watch
-            if watch.touched(known.last, known.mark):
-                touched.append((item.symbol, known))
+            where = looks(item, known)
+            if any(watch.touched(last, mark) for last, mark in where):
+                touched.append((item.symbol, known, where))
         return touched
 
-    def _meets(self, book: VenueBook, name: str, touched: list[tuple[str, SymbolMarket]]) -> bool:
+    def _meets(self, book: VenueBook, name: str, touched: list[Touched]) -> bool:
         account = book.accounts[name]
-        return any(
-            watch_of([account], symbol, known).touched(known.last, known.mark)
-            for symbol, known in touched
-            if known.last is not None and known.mark is not None
-        )
+        for symbol, known, where in touched:
+            watch = watch_of([account], symbol, known)
+            if any(watch.touched(last, mark) for last, mark in where):
+                return True
+        return False
 
     # ------------------------------------------------------------------ decisions
 
@@ -144,10 +161,14 @@ class Venue:
         if isinstance(cause, VenueRequested):
             return self._answer(slices, cause, account, matching)
         if isinstance(cause, PricesObserved):
-            for symbol in sorted({item.symbol for item in cause.data.items}):
-                known = market.symbols.get(symbol)
-                if known and known.at == cause.time:
-                    matching.point(symbol, known, market.before.get(symbol))
+            for symbol, item in sorted({item.symbol: item for item in cause.data.items}.items()):
+                known, before = market.symbols.get(symbol), market.before.get(symbol)
+                if known is None or known.at != cause.time:
+                    continue
+                if item.trades:
+                    matching.ticks(item, known, before, market.levels[symbol])
+                else:
+                    matching.point(symbol, known, before)
         elif isinstance(cause, FundingSettled):
             for settled in sorted(cause.data.items, key=lambda item: item.symbol):
                 mark = market.mark(settled.symbol)
@@ -187,6 +208,7 @@ class Venue:
             slices[MARKET.name].symbols.get(place.symbol),
             stale_s=stale_after_s(slices[CLOCK.name].candle_s),
             halted=account in slices.halted,
+            levels=slices[MARKET.name].levels.get(place.symbol),
         )
         lost = first and self.faults.lost_answer(place.client_order_id)
         return _report(account, matching.items, delivered=not lost)

@@ -67,6 +67,8 @@ class Resting:
     """Close-position: its quantity is whatever is open when it triggers."""
     leverage: int
     """0: not given."""
+    queue: Decimal | None = None
+    """Ticks: count of what traded at its limit at which its turn comes (`domain.venue_ticks`)."""
     filled: Decimal = ZERO
     fills: int = 0
 
@@ -175,7 +177,8 @@ class Account:
         if isinstance(item, VenueAccepted):
             self.known[item.client_order_id] = Known(item.symbol)
             if item.order:
-                self.orders[item.client_order_id] = Resting.of(item.order)
+                order = self.orders[item.client_order_id] = Resting.of(item.order)
+                order.queue = None if item.queue is None else dec(item.queue)
         elif isinstance(item, VenueFilled):
             self._filled(item, now)
         elif isinstance(item, VenueEnded):

@@ -6,7 +6,8 @@ order that arrives, the level where one is met on the path, the point where pric
 """
 
 import hashlib
-from decimal import Decimal
+from dataclasses import replace
+from decimal import ROUND_FLOOR, Decimal
 from typing import Literal, NamedTuple
 
 from domain.average_cost import EXACT
@@ -14,9 +15,12 @@ from domain.market_state import SymbolMarket
 from domain.venue_book import SETTLEMENT_ASSET, Account, Resting
 from domain.venue_filters import refusal
 from domain.venue_pricing import listed, room, taker_price, to_tick, touch
+from domain.venue_ticks import Levels, Printed, printed
 from domain.venue_watch import liquidation_level
+from schemas.market import Price
 from schemas.scalars import micros, text, time_text
 from schemas.trade import EndStatus, Side
+from schemas.trusted import trusted
 from schemas.venue import Place, VenueAccepted, VenueEnded, VenueFilled, VenueFunded, VenueItem
 
 CLOSED = "position closed"
@@ -50,7 +54,13 @@ class Matching:
     # ------------------------------------------------------------------ an order arrives
 
     def place(
-        self, place: Place, known: SymbolMarket | None, *, stale_s: int, halted: bool
+        self,
+        place: Place,
+        known: SymbolMarket | None,
+        *,
+        stale_s: int,
+        halted: bool,
+        levels: Levels | None = None,
     ) -> None:
         """Answer a new order: refused, or accepted and matched as far as it goes at once."""
         order = Resting.of(place)
@@ -62,12 +72,23 @@ class Matching:
         if why or known is None:
             self._end(order, "REJECTED", why)
             return
+        queue = None
+        if levels is not None and order.order_type == "LIMIT":
+            step = listed(known).step
+            queue = text(levels.queue(order.side, order.limit, micros(self.now), step))
         self.emit(
-            VenueAccepted(client_order_id=order.client_order_id, symbol=order.symbol, order=place)
+            trusted(
+                VenueAccepted,
+                client_order_id=order.client_order_id,
+                symbol=order.symbol,
+                order=place,
+                queue=queue,
+            )
         )
         order = self.account.orders[order.client_order_id]
         if order.order_type == "MARKET":
-            self._market(order, known, _last(known), "market at point", at=self.later)
+            rule = "market at trade" if known.point is None else "market at point"
+            self._market(order, known, _last(known), rule, at=self.later)
         elif order.order_type == "LIMIT":
             self._limit_arrives(order, known)
 
@@ -129,10 +150,17 @@ class Matching:
 
     # ------------------------------------------------------------------ a price arrives
 
-    def point(self, symbol: str, known: SymbolMarket, before: Decimal | None) -> None:
+    def point(
+        self,
+        symbol: str,
+        known: SymbolMarket,
+        before: Decimal | None,
+        trade: Printed | None = None,
+    ) -> None:
         """Everything one price of a symbol does: stops met before liquidation, liquidation, other
         stops, targets, limits; stops in the order the path meets them, the others by arrival.
-        `before`: mark of the point before, None if there is none."""
+        `before`: mark of the point before, None if there is none. `trade`: the trade, on ticks.
+        """
         mark, terms = known.mark, known.terms
         if mark is None or terms is None:
             return
@@ -147,17 +175,34 @@ class Matching:
             if order.order_type == "TAKE_PROFIT_MARKET" and order.triggered(mark):
                 self._trigger(order, known)
         for order in orders:
-            if order.order_type == "LIMIT" and order.through(_last(known), terms.tick):
-                self._limit_through(order, known)
+            if order.order_type != "LIMIT":
+                continue
+            if trade is not None:
+                self._limit_printed(order, known, trade)
+            elif order.through(_last(known), terms.tick):
+                self._limit_fills(order, known, order.remaining, "limit through")
+
+    def ticks(
+        self, item: Price, known: SymbolMarket, before: Decimal | None, levels: Levels
+    ) -> None:
+        """Every trade of one instant, in order."""
+        for trade in printed(item.trades or (), levels):
+            mark = Decimal(item.mark) if item.mark else trade.price
+            here = replace(known, last=trade.price, mark=mark)
+            self.point(item.symbol, here, before, trade)
+            before = mark
 
     def _trigger(self, order: Resting, known: SymbolMarket) -> None:
         """A stop fills at its trigger where the path of one candle meets it; across two candles at
-        the point. A target is never filled better than its trigger within a candle."""
+        the point, on ticks at the trade. A target is never filled better than its trigger within a
+        candle."""
         if order.client_order_id not in self.account.orders:
             return
         last = _last(known)
         name = "stop" if order.order_type == "STOP_MARKET" else "target"
-        if not known.point:
+        if known.point is None:
+            base, rule = last, f"{name} at trade"
+        elif known.point == 0:
             worse = min if order.side == "SELL" else max
             base = worse(order.trigger, last) if name == "stop" else last
             rule = f"{name} at point (gap)"
@@ -168,21 +213,37 @@ class Matching:
             base, rule = last, f"{name} at point (mark)"
         self._market(order, known, base, rule, at=self.now)
 
-    def _limit_through(self, order: Resting, known: SymbolMarket) -> None:
+    def _limit_printed(self, order: Resting, known: SymbolMarket, trade: Printed) -> None:
+        """A trade on ticks: beyond the limit it takes all of the order, at it what of the trade
+        comes after the queue."""
+        share = trade.share(order.side, order.limit, order.queue)
+        if share is None:
+            self._limit_fills(order, known, order.remaining, "limit through")
+        elif share:
+            step = listed(known).step
+            share = EXACT.multiply((share / step).to_integral_value(ROUND_FLOOR), step)
+            trade.given += self._limit_fills(order, known, share, "limit at its turn")
+
+    def _limit_fills(
+        self, order: Resting, known: SymbolMarket, most: Decimal, rule: str
+    ) -> Decimal:
+        """Fill at most `most` of a resting limit at its own price; the quantity filled."""
         if order.client_order_id not in self.account.orders:
-            return
-        wanted = order.remaining
+            return Decimal(0)
+        wanted = min(order.remaining, most)
         if order.reducing:
-            wanted = self._reducible(order)
-            if not wanted:
+            reducible = self._reducible(order)
+            if not reducible:
                 self._end(order, "EXPIRED", CLOSED)
-                return
+                return Decimal(0)
+            wanted = min(wanted, reducible)
         wanted = min(wanted, room(known, self.account.used_in(order.symbol, self.now), self.now))
         if wanted:
             price = order.limit
-            trade = Trade(wanted, price, price, "limit through", self.now, "maker")
+            trade = Trade(wanted, price, price, rule, self.now, "maker")
             self._fill(order, known, trade)
             self._settle_limit(order)
+        return wanted
 
     def _liquidate(
         self, symbol: str, known: SymbolMarket, before: Decimal | None, *, stop: Resting | None
@@ -251,7 +312,8 @@ class Matching:
         share = terms.maker if trade.liquidity == "maker" else terms.taker
         notional = EXACT.multiply(trade.quantity, trade.price)
         self.emit(
-            VenueFilled(
+            trusted(
+                VenueFilled,
                 client_order_id=client_order_id,
                 symbol=symbol,
                 side=side,
@@ -269,7 +331,8 @@ class Matching:
 
     def _end(self, order: Resting, status: EndStatus, why: str | None) -> None:
         self.emit(
-            VenueEnded(
+            trusted(
+                VenueEnded,
                 client_order_id=order.client_order_id,
                 symbol=order.symbol,
                 status=status,

@@ -7,9 +7,12 @@ from decimal import Decimal, localcontext
 from domain.average_cost import EXACT
 from domain.futures import liquidation_price
 from domain.market_state import InstrumentTerms, MarketState, SymbolMarket
+from domain.skipping import Outside
 from domain.venue_book import Account, Position, Resting
+from domain.venue_ticks import Levels
 from schemas.envelope import Envelope
 from schemas.market import PricesObserved
+from schemas.scalars import micros
 
 BELOW_ALL = Decimal(-1)
 ABOVE_ALL = Decimal("Infinity")
@@ -17,9 +20,11 @@ ABOVE_ALL = Decimal("Infinity")
 
 @dataclass(slots=True)
 class VenueMarket(MarketState):
-    """Slice of `market`, with the mark of the point before the last: where the path came from."""
+    """Slice of `market`, with the mark of the point before the last: where the path came from.
+    `levels`: what traded at each price of a symbol that ticks are fed of."""
 
     before: dict[str, Decimal] = field(default_factory=dict)
+    levels: dict[str, Levels] = field(default_factory=dict)
 
     def fold(self, event: Envelope) -> bool:
         if isinstance(event, PricesObserved):
@@ -27,7 +32,19 @@ class VenueMarket(MarketState):
                 known = self.symbols.get(item.symbol)
                 if known and known.mark is not None and event.time > known.at:
                     self.before[item.symbol] = known.mark
+                if item.trades and (known is None or event.time > known.at):
+                    levels = self.levels.setdefault(item.symbol, Levels())
+                    levels.fold(item.trades, micros(event.time))
         return MarketState.fold(self, event)
+
+    def skip(self, outside: Outside) -> None:
+        """Take over what folding everything up to a place would have left. No ticks were skipped:
+        records of trades are never folded in bulk."""
+        MarketState.skip(self, outside)
+        for symbol in self.symbols:
+            before = outside.before(symbol)
+            if before is not None:
+                self.before[symbol] = before
 
 
 def liquidation_level(held: Position, terms: InstrumentTerms) -> Decimal | None:

@@ -1,10 +1,12 @@
 """Candle and funding files: read whole, checked row by row, refused with file, row, value and
 remedy.
 
-Columns of candles: `ts` (open time, ms since 1970, UTC), `open`, `high`, `low`, `close` (> 0),
-`volume` (>= 0, base asset). Columns of funding: `ts` (ms, with the exchange's jitter), `rate`
-(fraction). Parquet, or CSV with a header. Rows are counted from 1, the header of a CSV not
-counted. Missing candles are allowed: nothing is ever filled in, :attr:`Candles.gaps` lists them.
+Columns of candles: `ts` (open time), `open`, `high`, `low`, `close` (> 0), `volume` (>= 0, base
+asset). Columns of funding: `ts` (with the exchange's jitter), `rate` (fraction). `ts` is whole
+milliseconds since 1970, or an ISO time: without a zone it is UTC, with one it is turned into UTC.
+Parquet, or CSV with a header; further columns are ignored. Rows are counted from 1, the header of
+a CSV not counted. Missing candles are allowed: nothing is ever filled in, :attr:`Candles.gaps`
+lists them.
 """
 
 import math
@@ -26,6 +28,10 @@ PRICES = ("open", "high", "low", "close")
 COLUMNS = ("ts", *PRICES, "volume")
 TICKS_MAX = 2**53
 """Whole ticks up to here are exact in a float."""
+MIXED_RUN = 10
+"""So many steps of one larger size in a row are another interval, fewer are missing candles."""
+_MS_MIN, _MS_MAX = 10**11, 10**14
+"""1973 to 5138: smaller stamps are seconds, larger ones microseconds."""
 
 
 _CSV = pa_csv.ConvertOptions(null_values=[""])
@@ -193,14 +199,51 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
 
 def _numbers(path: Path, name: str, column: Any) -> npt.NDArray[Any]:
     kind = column.type
+    if name == "ts" and pa.types.is_timestamp(kind):
+        if not column.null_count:
+            stamps: npt.NDArray[Any] = column.to_numpy().astype("datetime64[ms]").astype(np.int64)
+            return stamps
+        kind = pa.int64()
+    if name == "ts" and pa.types.is_string(kind):
+        raise _refusal(path, _no_time(column), _TIMES)
     if not (pa.types.is_integer(kind) or (name != "ts" and pa.types.is_floating(kind))):
-        wanted = "whole milliseconds" if name == "ts" else "numbers"
+        wanted = "whole milliseconds or ISO times" if name == "ts" else "numbers"
         raise CandleFileError(f"{path}: column {name} holds {kind}; {wanted} are needed")
     if column.null_count:
         row = column.is_null().to_pylist().index(True)
         raise _refusal(path, row, f"{name} is empty; remove the row, a missing candle is missing")
     values: npt.NDArray[Any] = column.to_numpy()
+    if name == "ts":
+        strange = (values < _MS_MIN) | (values >= _MS_MAX)
+        _refuse_rows(path, strange, lambda row: _unit(int(values[row])))
     return values
+
+
+_TIMES = (
+    "ts is neither whole milliseconds nor an ISO time like the others (2021-05-19T12:00:00, UTC, "
+    "or all of them with a zone): write all rows one way"
+)
+
+
+def _no_time(column: Any) -> int:
+    """First row that is no time, or of another kind than the first row."""
+    from datetime import datetime
+
+    first: str | None = None
+    for row, text in enumerate(column.to_pylist()):
+        try:
+            kind = "zoned" if datetime.fromisoformat(text or "").tzinfo else "naive"
+        except ValueError:
+            return row
+        first = first or kind
+        if kind != first:
+            return row
+    return 0
+
+
+def _unit(stamp: int) -> str:
+    unit = "seconds" if abs(stamp) < _MS_MIN else "microseconds or finer"
+    return f"ts {stamp} is not in milliseconds since 1970, it looks like {unit}: convert the column"
 
 
 # ---------------------------------------------------------------------- checks
@@ -269,3 +312,23 @@ def _check_times(c: Candles) -> None:
             f"{c.path}: wrong interval: no two candles are {c.interval_s} s apart, the closest are "
             f"{int(np.diff(c.ts_ms).min()) // 1000} s; give a file of {c.interval_s} s candles"
         )
+    _check_mixed(c, step)
+
+
+def _check_mixed(c: Candles, step: int) -> None:
+    """Refuse a stretch of another interval: it would look like candles that are missing."""
+    jumps = np.diff(c.ts_ms)
+    same = (jumps > step) & (jumps == np.roll(jumps, 1))
+    same[:1] = False
+    ends = np.flatnonzero(np.diff(np.concatenate((same, [False])).astype(np.int8)) == -1)
+    begins = np.flatnonzero(np.diff(np.concatenate(([False], same)).astype(np.int8)) == 1)
+    for begin, end in zip(begins, ends, strict=True):
+        if end - begin + 2 >= MIXED_RUN:
+            row = int(begin) - 1
+            raise _refusal(
+                c.path,
+                row,
+                f"mixed intervals: {end - begin + 2} candles from here on are "
+                f"{int(jumps[row]) // 1000} s apart, those before {c.interval_s} s: keep one "
+                "interval a file",
+            )

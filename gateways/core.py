@@ -17,6 +17,7 @@ from gateways import reports
 from gateways.ledger import Ledger
 from gateways.orders import (
     Action,
+    Errand,
     Fate,
     LiveOrder,
     Report,
@@ -42,6 +43,7 @@ from schemas.trade import (
     Order,
     OrderDecided,
 )
+from schemas.trusted import trusted
 from schemas.venue import (
     CancelRequest,
     Deposit,
@@ -149,6 +151,7 @@ class GatewayCore:
         if not isinstance(event, VenueReported) or not event.data.delivered:
             return None
         account = event.partitionkey
+        self._ledger.wire.answered(event.causationid)
         items: list[ExecutionItem] = []
         for said in event.data.items:
             for item in self._ledger.translated(said, account, event.causationid):
@@ -163,17 +166,53 @@ class GatewayCore:
 
     # ------------------------------------------------------------------ what is to be done
 
+    def wants(self, wall_us: int) -> Literal["", "safe", "risky"]:
+        """Whether `due` has something to say, and whether an entry may be among it: a cheap look,
+        for who has to ask the broker before an entry leaves."""
+        if not self._fenced:
+            return ""
+        room = self._ledger.wire.room(wall_us - self.window_us)
+        found: Literal["", "safe"] = ""
+        for live in self._ledger.restless.values():
+            if not live.accepted and live.fate is Fate.READY:
+                if self._may_wait(live, room):
+                    continue
+                if not live.order.reduce_only:
+                    return "risky"
+                found = "safe"
+            elif not found and self._due_order(live, wall_us, room):
+                found = "safe"
+        late = wall_us - self.window_us
+        if room > 0 and any(errand.sent_us <= late for errand in self._ledger.errands.values()):
+            found = "safe"
+        return found
+
     def due(self, wall_us: int) -> list[Action]:
-        """Everything that is to be done at `wall_us`, in the order of the log. Changes nothing."""
-        found: list[tuple[int, Action]] = []
+        """Everything that is to be done at `wall_us`, in the order of the log; of what may wait, as
+        much as there is room for among the requests without an answer. Changes nothing."""
         if not self._fenced:
             return []
-        for live in self._ledger.restless.values():
-            found.extend(self._due_order(live, wall_us))
-        for errand in self._ledger.errands.values():
-            if wall_us >= errand.sent_us + self.window_us:
-                action = self._send(errand.request, errand.account, errand.attempt, wall_us)
-                found.append((errand.ordinal, action))
+        waiting: list[tuple[int, LiveOrder | Errand]] = [
+            (live.ordinal, live) for live in self._ledger.restless.values()
+        ]
+        waiting += [
+            (errand.ordinal, errand)
+            for errand in self._ledger.errands.values()
+            if wall_us >= errand.sent_us + self.window_us
+        ]
+        waiting.sort(key=lambda pair: pair[0])
+        room = self._ledger.wire.room(wall_us - self.window_us)
+        found: list[tuple[int, Action]] = []
+        for ordinal, each in waiting:
+            if isinstance(each, LiveOrder):
+                acts = self._due_order(each, wall_us, room)
+            elif room > 0:
+                send = self._send(each.request, each.account, each.attempt, wall_us)
+                acts = [(ordinal, send)]
+            else:
+                continue
+            found += acts
+            room -= sum(isinstance(action, SendRequest) for _, action in acts)
         found.sort(key=lambda pair: pair[0])
         return [action for _, action in found]
 
@@ -198,6 +237,7 @@ class GatewayCore:
             )
             return
         request, at_us = action.request.request, max(wall_us, sent_at_us(action))
+        self._ledger.wire.left(action.request_id, at_us, at_us - self.window_us)
         if action.order_id is None:
             errand = self._ledger.errands.get((action.account, request_key(request)))
             if errand is not None:
@@ -242,7 +282,8 @@ class GatewayCore:
             correlation = self._chain[1] or correlation
         symbols = {getattr(item, "symbol", None) for item in data.items}
         symbol = symbols.pop() if len(symbols) == 1 else None
-        return ExecutionReported(
+        return trusted(
+            ExecutionReported,
             id=record_id(self.name, account, key),
             source=self.name,
             subject=f"{account}/{symbol}" if symbol else account,
@@ -269,9 +310,11 @@ class GatewayCore:
         sender = Sender(self.name, self.epoch, self.window_ms)
         return sender.send(request, account, attempt, wall_us=wall_us, live=live)
 
-    def _due_order(self, live: LiveOrder, wall_us: int) -> list[tuple[int, Action]]:
+    def _due_order(self, live: LiveOrder, wall_us: int, room: int) -> list[tuple[int, Action]]:
         order, account = live.order, live.account
         if not live.accepted and live.fate is Fate.READY:
+            if self._may_wait(live, room):
+                return []
             end = self._refused(live)
             if end is not None:
                 return [(live.ordinal, Report(account, (end,), live.cause))]
@@ -284,15 +327,27 @@ class GatewayCore:
         if unanswered and live.told_unknown < live.attempt:
             item = reports.unknown(order, live.attempt)
             out.append((live.ordinal, Report(account, (item,), live.cause)))
-        again = wall_us >= live.cancelled_us + self.window_us
+        again = wall_us >= live.cancelled_us + self.window_us and (
+            live.cancels == 0 or room > -self._ledger.wire.allowed
+        )
         if live.cancel is not None and again and self.halt != "all":
             cancel = CancelRequest(client_order_id=order.client_order_id, symbol=order.symbol)
             send = self._send(cancel, account, live.cancels, wall_us, live)
             out.append((live.cancel_ordinal, send))
-        if wall_us >= self._ask_from(live):
+        if room > 0 and wall_us >= self._ask_from(live):
             query = Query(client_order_id=order.client_order_id, symbol=order.symbol)
             out.append((live.ordinal, self._send(query, account, live.asked, wall_us, live)))
         return out
+
+    def _may_wait(self, live: LiveOrder, room: int) -> bool:
+        """Whether an order that was not sent has to wait for room on the wire: an entry that is
+        still wanted, and a protection when there is twice too little. A close never waits."""
+        if room > 0 or live.cancel is not None or self.halt:
+            return False
+        if live.order.reduce_only:
+            return live.rests_by_type() and room <= -self._ledger.wire.allowed
+        policy = self.control.accounts.get(live.account)
+        return policy is not None and policy.can_open_new_trades()
 
     def _ask_from(self, live: LiveOrder) -> int:
         """Wall time from which the venue may be asked about an order that was sent. The answer "no
@@ -319,6 +374,8 @@ class GatewayCore:
         if not policy.can_open_new_trades():
             why = f"no new risk is allowed: {policy.trading_state()} at version {policy.version}"
             return self._end(order, "NEVER_SENT", why)
+        if order.symbol in policy.policy.paused_symbols:
+            return self._end(order, "NEVER_SENT", f"{order.symbol} is paused in {live.account}")
         if self.halt:
             return self._end(order, "NEVER_SENT", "no new risk is allowed: the halt file is there")
         age_us = micros(self.now) - micros(order.approved_at)

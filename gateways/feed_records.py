@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from domain.points import POINT_S, path
-from gateways.candles import CandleFileError, Candles, FundingRates, TickCandles, exact
+from gateways.candles import CandleFileError, Candles, FundingRates, Ints, TickCandles, exact
 from schemas.envelope import Envelope
 from schemas.ids import natural_id
 from schemas.market import (
@@ -38,6 +38,7 @@ from schemas.market import (
 )
 from schemas.scalars import dec, text, time_text
 from schemas.topics import CLOCK, MARKET
+from schemas.trusted import trusted
 
 SOURCE = "/feed"
 CANDLE_S = 60
@@ -80,7 +81,7 @@ def stamp(ms: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Series:
+class Series:
     """One symbol ready to be published: candles, prices in ticks, row by open time."""
 
     candles: Candles
@@ -88,7 +89,7 @@ class _Series:
     tick: int
     """The tick in units of the last decimal place."""
     places: int
-    rows: dict[int, int]
+    rows: "RowsByTime"
 
     def text(self, ticks: int) -> str:
         """Canonical text of a price in ticks."""
@@ -116,13 +117,42 @@ class _Series:
         return [self.text(n) for n in prices]
 
 
-def _series(candles: Candles, tick_text: str) -> _Series:
+class RowsByTime:
+    """Row of the candle that opens at a time, without a table: rows are where their time says, but
+    for gaps."""
+
+    __slots__ = ("_first", "_ts")
+
+    def __init__(self, ts_ms: Ints) -> None:
+        self._ts, self._first = ts_ms, int(ts_ms[0])
+
+    def get(self, ms: int) -> int | None:
+        row = min((ms - self._first) // _MINUTE_MS, len(self._ts) - 1)
+        if row < 0:
+            return None
+        if self._ts[row] != ms:
+            row = int(np.searchsorted(self._ts[: row + 1], ms))
+            if row == len(self._ts) or self._ts[row] != ms:
+                return None
+        return row
+
+    def __contains__(self, ms: int) -> bool:
+        return self.get(ms) is not None
+
+    def __getitem__(self, ms: int) -> int:
+        row = self.get(ms)
+        if row is None:
+            raise KeyError(ms)
+        return row
+
+
+def series_of(candles: Candles, tick_text: str) -> Series:
     tick = dec(tick_text).normalize()
     exponent = tick.as_tuple().exponent
     assert isinstance(exponent, int)
     places = max(0, -exponent)
-    rows = {int(ts): row for row, ts in enumerate(candles.ts_ms)}
-    return _Series(candles, candles.in_ticks(tick), int(tick * Decimal(10) ** places), places, rows)
+    ticks, rows = candles.in_ticks(tick), RowsByTime(candles.ts_ms)
+    return Series(candles, ticks, int(tick * Decimal(10) ** places), places, rows)
 
 
 def fed_records(
@@ -149,7 +179,7 @@ def fed_records(
         raise ValueError(
             f"warm-up {stamp(warm)}, start {stamp(first)}, end {stamp(last)}: not in this order"
         )
-    series = _all_series(tuple(files), instruments, first, last)
+    series = all_series(tuple(files), instruments, first, last)
     listed = tuple(i for i in instruments if any(s.candles.symbol == i.symbol for s in series))
     events = sorted(script, key=lambda item: item.time)
     if events and events[-1].time > stamp(last):
@@ -157,9 +187,9 @@ def fed_records(
     return _run(series, listed, funding, events, warm=warm, first=first, last=last)
 
 
-def _all_series(
+def all_series(
     files: tuple[Candles, ...], instruments: Sequence[Instrument], first: int, last: int
-) -> tuple[_Series, ...]:
+) -> tuple[Series, ...]:
     tables = {i.symbol: i for i in instruments}
     seen: dict[str, Candles] = {}
     for file in files:
@@ -177,11 +207,11 @@ def _all_series(
         seen[file.symbol] = file
     if not seen:
         raise ValueError("no candle files were given; a run needs at least one")
-    return tuple(_series(seen[symbol], tables[symbol].tick) for symbol in sorted(seen))
+    return tuple(series_of(seen[symbol], tables[symbol].tick) for symbol in sorted(seen))
 
 
 def _run(
-    series: tuple[_Series, ...],
+    series: tuple[Series, ...],
     instruments: tuple[Instrument, ...],
     funding: Sequence[FundingRates],
     script: list[Scripted],
@@ -190,12 +220,12 @@ def _run(
     first: int,
     last: int,
 ) -> Iterator[Record]:
-    yield MARKET.name, _instruments(instruments, warm)
+    yield MARKET.name, instruments_record(instruments, warm)
     for opened in range(warm, first, _MINUTE_MS):
-        record = _candles(series, opened, warm_up=True)
+        record = candles_record(series, opened, warm_up=True)
         if record:
             yield MARKET.name, record
-    rates = _rates_by_instant(funding, first, last)
+    rates = funding_by_instant(funding, first, last)
     waiting = iter(script)
     following = next(waiting, None)
     opening = stamp(first)
@@ -205,16 +235,16 @@ def _run(
     paths: list[tuple[str, list[str]]] = []
     for ms in range(first, last + 1, POINT_S * 1000):
         if ms in rates:
-            yield MARKET.name, _funding(rates[ms], ms)
+            yield MARKET.name, funding_record(rates[ms], ms)
         if ms % _MINUTE_MS == 0:
             paths = _paths(series, ms) if ms < last else []
         if paths:
             yield MARKET.name, _prices(paths, ms)
         if ms % _MINUTE_MS == 0 and ms > first:
-            record = _candles(series, ms - _MINUTE_MS, warm_up=False)
+            record = candles_record(series, ms - _MINUTE_MS, warm_up=False)
             if record:
                 yield MARKET.name, record
-            yield CLOCK.name, _tick(ms)
+            yield CLOCK.name, tick_record(ms)
         # An event falls to the last instant not after it, so it waits for the next one to be later.
         upcoming = stamp(ms + POINT_S * 1000)
         while following and following.time < upcoming:
@@ -222,7 +252,7 @@ def _run(
             following = next(waiting, None)
 
 
-def _paths(series: tuple[_Series, ...], opened: int) -> list[tuple[str, list[str]]]:
+def _paths(series: tuple[Series, ...], opened: int) -> list[tuple[str, list[str]]]:
     """Symbol and the six texts of every candle that opens at `opened`."""
     return [
         (one.candles.symbol, one.path_texts(one.rows[opened]))
@@ -233,6 +263,11 @@ def _paths(series: tuple[_Series, ...], opened: int) -> list[tuple[str, list[str
 
 def _prices(paths: list[tuple[str, list[str]]], ms: int) -> PricesObserved:
     point = ms % _MINUTE_MS // (POINT_S * 1000)
+    return prices_record([(symbol, texts[point]) for symbol, texts in paths], point, ms)
+
+
+def prices_record(prices: list[tuple[str, str]], point: int, ms: int) -> PricesObserved:
+    """Symbols and their last prices at one point of their candles' paths."""
     time = stamp(ms)
     return PricesObserved(
         id=natural_id("prices", time),
@@ -241,13 +276,14 @@ def _prices(paths: list[tuple[str, list[str]]], ms: int) -> PricesObserved:
         time=time,
         partitionkey="market",
         data=PricesData(
-            point=point,
-            items=tuple(Price(symbol=symbol, last=texts[point]) for symbol, texts in paths),
+            point=point, items=tuple(Price(symbol=symbol, last=last) for symbol, last in prices)
         ),
     )
 
 
-def _candles(series: tuple[_Series, ...], opened: int, *, warm_up: bool) -> CandlesClosed | None:
+def candles_record(
+    series: tuple[Series, ...], opened: int, *, warm_up: bool
+) -> CandlesClosed | None:
     items = []
     for one in series:
         row = one.rows.get(opened)
@@ -265,19 +301,23 @@ def _candles(series: tuple[_Series, ...], opened: int, *, warm_up: bool) -> Cand
     )
 
 
-def _tick(ms: int) -> ClockTicked:
+_TICK = TickData(candle_s=CANDLE_S)
+
+
+def tick_record(ms: int) -> ClockTicked:
     time = stamp(ms)
-    return ClockTicked(
+    return trusted(
+        ClockTicked,
         id=natural_id("tick", time),
         source=SOURCE,
         subject="clock",
         time=time,
         partitionkey="clock",
-        data=TickData(candle_s=CANDLE_S),
+        data=_TICK,
     )
 
 
-def _instruments(instruments: tuple[Instrument, ...], ms: int) -> InstrumentsListed:
+def instruments_record(instruments: tuple[Instrument, ...], ms: int) -> InstrumentsListed:
     names = ",".join(f"{i.symbol}@{i.as_of}" for i in instruments)
     return InstrumentsListed(
         id=natural_id("instruments", names, stamp(ms)),
@@ -289,7 +329,7 @@ def _instruments(instruments: tuple[Instrument, ...], ms: int) -> InstrumentsLis
     )
 
 
-def _rates_by_instant(
+def funding_by_instant(
     funding: Sequence[FundingRates], first: int, last: int
 ) -> dict[int, list[Funding]]:
     """Settlements by the first instant at or after them, symbols in order."""
@@ -305,7 +345,7 @@ def _rates_by_instant(
     return out
 
 
-def _funding(items: list[Funding], ms: int) -> FundingSettled:
+def funding_record(items: list[Funding], ms: int) -> FundingSettled:
     time = stamp(ms)
     return FundingSettled(
         id=natural_id("funding", ",".join(i.symbol for i in items), time),

@@ -6,6 +6,7 @@ from the log at a restart, so both give the same state.
 
 from gateways import reports
 from gateways.orders import LONG_AGO, Early, Errand, Fate, LiveOrder, request_key
+from gateways.wire import Wire
 from schemas.ids import client_order_id
 from schemas.trade import (
     Accepted,
@@ -56,6 +57,7 @@ class Ledger:
         self._clients: dict[str, str] = {}
         self._early: dict[str, Early] = {}
         self._early_clients: set[str] = set()
+        self.wire = Wire()
 
     def add(self, order: Order, event: OrderDecided, ordinal: int, *, old: bool) -> None:
         client = order.client_order_id

@@ -6,6 +6,7 @@ remembered here.
 
 from schemas.ids import natural_id
 from schemas.trade import Accepted, Ended, Filled, Funded, Order, ReadBack, Transferred, Unknown
+from schemas.trusted import trusted
 from schemas.venue import (
     VenueEnded,
     VenueFilled,
@@ -42,7 +43,8 @@ def read_back_id(step_id: str) -> str:
 
 
 def accepted(order_id: str, client_order_id: str, symbol: str) -> Accepted:
-    return Accepted(
+    return trusted(
+        Accepted,
         id=accepted_id(client_order_id),
         order_id=order_id,
         client_order_id=client_order_id,
@@ -61,7 +63,8 @@ def unknown(order: Order, attempt: int) -> Unknown:
 
 
 def filled(item: VenueFilled, venue: str, account: str, order_id: str | None) -> Filled:
-    return Filled(
+    return trusted(
+        Filled,
         id=fill_id(venue, account, item.trade_id),
         order_id=order_id,
         client_order_id=item.client_order_id,
@@ -83,7 +86,8 @@ def ended(item: VenueEnded | VenueFound, order_id: str) -> Ended:
     """The end of an order. A `found` item must have a status."""
     if item.status is None:
         raise ValueError(f"{item.client_order_id} has no end: it may not be reported as ended")
-    return Ended(
+    return trusted(
+        Ended,
         id=ended_id(item.client_order_id),
         order_id=order_id,
         client_order_id=item.client_order_id,

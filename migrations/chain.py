@@ -10,6 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from runtime.security import postgres_secret
+
 LIVE = "live"
 _LOCK = 7_315_221_006
 """Advisory lock: two workers that start at once migrate one after the other."""
@@ -36,6 +38,12 @@ def head() -> str:
     return newest
 
 
+def revisions() -> list[str]:
+    """All revisions of the chain, the oldest first."""
+    every = ScriptDirectory.from_config(_config()).walk_revisions()
+    return [script.revision for script in every][::-1]
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
@@ -45,9 +53,10 @@ def _config() -> Config:
 def _run(postgres: str, schema: str, action: Any) -> str | None:
     import psycopg
 
+    secret = postgres_secret()
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(postgres, connect_timeout=5),
+        creator=lambda: psycopg.connect(postgres, connect_timeout=5, **secret),
         poolclass=NullPool,
     )
     with engine.begin() as connection:

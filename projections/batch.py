@@ -1,12 +1,36 @@
 """Applying one batch of messages to a generation: folded in memory, written in one transaction."""
 
+import logging
 from collections.abc import Sequence
 
+import psycopg
+
 from projections.fold import Fold
-from projections.log import Cursor, Partition, absorb, skip
+from projections.log import Cursor, absorb, skip
+from projections.reading import Partition
 from projections.writing import Writer
 
 Message = tuple[Partition, int, bytes | None]
+
+
+log = logging.getLogger("projections.batch")
+
+
+def apply_all(
+    writer: Writer, cursors: dict[Partition, Cursor], batch: Sequence[Message]
+) -> dict[Partition, Cursor]:
+    """As :func:`apply`, and a record that Postgres cannot store is indexed as undecodable; nothing
+    after it is lost."""
+    try:
+        return apply(writer, cursors, batch)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        reason = str(error).splitlines()[0]
+        if len(batch) == 1:
+            log.error("cannot be stored: %s", reason)
+            return apply(writer, cursors, batch, ValueError(f"not storable: {reason}"))
+    middle = len(batch) // 2
+    moved = apply_all(writer, cursors, batch[:middle])
+    return moved | apply_all(writer, {**cursors, **moved}, batch[middle:])
 
 
 def apply(

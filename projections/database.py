@@ -7,19 +7,22 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from projections.tables import LIVE
+from runtime.security import postgres_secret
 
 
 class ProjectionError(RuntimeError):
     """The projections cannot be written or read; the text names the cause and the remedy."""
 
 
-def connect(uri: str, **options: Any) -> psycopg.Connection[Any]:
-    """A connection in UTC that writes durably; keyword options as psycopg's. OperationalError."""
+def connect(uri: str, *, server_options: str = "", **options: Any) -> psycopg.Connection[Any]:
+    """A connection in UTC that writes durably; keyword options as psycopg's, `server_options` as
+    the server's command line. OperationalError."""
     return psycopg.connect(
         uri,
-        options="-c timezone=UTC -c synchronous_commit=on",
+        options=f"-c timezone=UTC -c synchronous_commit=on {server_options}",
         connect_timeout=5,
         application_name="quantum-projections",
+        **postgres_secret(),
         **options,
     )
 

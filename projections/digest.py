@@ -18,7 +18,8 @@ import psycopg
 
 from projections.database import ProjectionError, connect, exists, sql
 from projections.fold import Fold
-from projections.log import Cursor, Ends, Partition, absorb, consumer, cursors, ends, read_to
+from projections.log import Cursor, Ends, absorb, cursors, ends, read_to
+from projections.reading import Partition, consumer
 from projections.tables import COMPARED, KEYS, LIVE, STORED, UNCOMPARED
 from projections.writing import offset_row
 from schemas.scalars import text

@@ -25,7 +25,7 @@ class Fold(Changes):
 
     def __init__(self, seen_fills: Iterable[str] = ()) -> None:
         super().__init__()
-        self._seen_fills = set(seen_fills)
+        self.seen_fills: set[Any] = set(seen_fills)
 
     def fold(self, topic: str, event: Envelope) -> None:
         """Fold a valid event of `topic` in; types that feed no table there change nothing."""
@@ -127,9 +127,9 @@ class Fold(Changes):
                 )
 
     def _fill(self, event: Envelope, fill: trade.Filled) -> None:
-        if fill.id in self._seen_fills:
+        if fill.id in self.seen_fills:
             return
-        self._seen_fills.add(fill.id)
+        self.seen_fills.add(fill.id)
         quantity, price, fee = dec(fill.quantity), dec(fill.price), dec(fill.fee)
         self.append(
             "fills",
@@ -322,9 +322,9 @@ _HANDLERS: dict[tuple[str, str], Callable[[Fold, Any], None]] = {
     (ORDER.name, "trade.order.decided.v1"): Fold._decided,
     (EXECUTION_RES.name, "trade.execution.reported.v1"): Fold._reported,
     (POSITION_UPDATE.name, "trade.position.updated.v1"): Fold._updated,
-    (CONTROL.name, "policy.changed.v1"): Fold._policies,
-    (CONTROL.name, "emergency.activated.v1"): Fold._activated,
-    (CONTROL.name, "emergency.reset.v1"): Fold._was_reset,
+    (CONTROL.name, "policy.changed.v2"): Fold._policies,
+    (CONTROL.name, "emergency.activated.v2"): Fold._activated,
+    (CONTROL.name, "emergency.reset.v2"): Fold._was_reset,
     (CONTROL.name, "trade.deleted.v1"): Fold._deleted,
     (CONTROL.name, "command.rejected.v1"): Fold._rejected,
 }

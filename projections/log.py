@@ -5,30 +5,28 @@ comparison with a replay all use it, so they agree on what counts and what is sk
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from projections.database import ProjectionError
 from projections.fold import Fold
+from projections.reading import READ_MAX, Moving, Partition, consumer, good
 from runtime.logs import confluent_logger
+from runtime.security import confluent_security
 from schemas.codec import RecordError, decode, decode_request
 from schemas.scalars import micros
 from schemas.topics import CLOCK, EVENT_TOPICS, MARKET
 from schemas.validity import SequenceGap, Validity
 
-Partition = tuple[str, int]
 Ends = dict[Partition, int]
 _PEOPLE = frozenset(t.name for t in EVENT_TOPICS if t.people)
 _NOT_INDEXED = frozenset({MARKET.name, CLOCK.name})
 """Known by their offset ranges alone; so are checkpoints, which decide nothing."""
 _CHECKPOINT = "source.checkpointed.v1"
-READ_MAX = 500
-"""Records a call to `consume`: more is slower."""
 
 
 @dataclass(slots=True)
@@ -54,7 +52,7 @@ class Cursor:
         )  # fmt: skip
 
 
-def absorb(fold: Fold, cursor: Cursor, offset: int, raw: bytes | None) -> None:
+def absorb(fold: Fold, cursor: Moving, offset: int, raw: bytes | None) -> None:
     """Fold one message in and move the cursor past it.
 
     Bytes that are no record are indexed as `undecodable`, records of a fenced source are passed
@@ -86,7 +84,7 @@ def absorb(fold: Fold, cursor: Cursor, offset: int, raw: bytes | None) -> None:
         fold.index(topic, partition, offset, event)
 
 
-def skip(fold: Fold, cursor: Cursor, offset: int, raw: bytes | None, error: Exception) -> None:
+def skip(fold: Fold, cursor: Moving, offset: int, raw: bytes | None, error: Exception) -> None:
     """Index bytes that cannot be taken and move past them."""
     reason = error.reason if isinstance(error, RecordError) else f"NOT_AN_EVENT: {error}"[:500]
     digest = hashlib.sha256(raw or b"").hexdigest()
@@ -101,37 +99,17 @@ def _check_time(text: str) -> None:
     micros(text)
 
 
-def consumer(kafka: str, name: str, *, bulk: bool = False) -> Consumer:
-    """A consumer without a group. `bulk` reads ahead far, for a rebuild."""
-    return Consumer(
-        {
-            "bootstrap.servers": kafka,
-            "client.id": f"quantum-{name}",
-            "group.id": f"quantum-{name}",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            "allow.auto.create.topics": False,
-            "fetch.wait.max.ms": 100,
-            "fetch.min.bytes": 1 if bulk else 65_536,
-            "fetch.queue.backoff.ms": 10,
-            "fetch.error.backoff.ms": 100,
-            "queued.min.messages": 100_000 if bulk else 10_000,
-            "queued.max.messages.kbytes": 65_536 if bulk else 16_384,
-            "reconnect.backoff.max.ms": 250,
-            "topic.metadata.refresh.interval.ms": 30_000,
-        },
-        logger=confluent_logger(),
-    )
-
-
 def cursors(kafka: str, *, timeout_s: float = 5) -> dict[Partition, Cursor]:
     """A cursor at offset 0 for every partition of every event topic the broker has.
 
     Raises KafkaException while the broker does not answer within `timeout_s`.
     """
     admin = AdminClient(
-        {"bootstrap.servers": kafka, "socket.timeout.ms": int(timeout_s * 1000)},
+        {
+            "bootstrap.servers": kafka,
+            "socket.timeout.ms": int(timeout_s * 1000),
+            **confluent_security(),
+        },
         logger=confluent_logger(),
     )
     known = admin.list_topics(timeout=timeout_s).topics
@@ -167,16 +145,6 @@ def check_same_log(stored: dict[Partition, Cursor], broker: dict[Partition, Curs
                 f"made from (id {cursor.topic_id}): run `quantum rebuild`, or go back to the "
                 "broker they belong to."
             )
-
-
-def good(messages: Iterable[Any]) -> Iterator[tuple[Partition, int, bytes | None]]:
-    """(partition, offset, value) of what was consumed; fatal errors are raised, others passed."""
-    for message in messages:
-        error: KafkaError | None = message.error()
-        if error is None:
-            yield (message.topic(), message.partition()), message.offset(), message.value()
-        elif error.fatal() or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise KafkaException(error)
 
 
 def read_to(

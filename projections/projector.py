@@ -13,17 +13,10 @@ from collections.abc import Callable
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from projections.batch import Message, apply
+from projections.batch import Message, apply_all
 from projections.database import ProjectionError, connect, exists
-from projections.log import (
-    READ_MAX,
-    Cursor,
-    Partition,
-    check_same_log,
-    consumer,
-    cursors,
-    good,
-)
+from projections.log import Cursor, check_same_log, cursors
+from projections.reading import READ_MAX, Partition, consumer, good
 from projections.tables import LIVE
 from projections.writing import MovedError, Writer
 from schemas.topics import EVENT_TOPICS
@@ -60,6 +53,10 @@ class Projector:
         self.reconnects = 0
         self.stopped: dict[str, str] = {}
         """Partitions that are read no further, and why."""
+        self.turned_at = time.monotonic()
+        """When :meth:`run` last took a turn; one that stands still hangs."""
+        self.stood_at = time.monotonic()
+        """When Kafka and Postgres both last answered."""
         self._on_progress = on_progress
         self._stop = threading.Event()
         self._incarnation: int | None = None
@@ -92,11 +89,13 @@ class Projector:
         backoff = 0.1
         try:
             while not self._stop.is_set():
+                self.turned_at = time.monotonic()
                 try:
                     if self._writer is None:
                         self._connect()
                         backoff = 0.1
                     self._step()
+                    self.stood_at = time.monotonic()
                 except MovedError as moved:
                     log.warning("%s: read again", moved)
                     self._disconnect()
@@ -175,21 +174,8 @@ class Projector:
             self._report()
 
     def _project(self, batch: list[Message]) -> None:
-        try:
-            self._write(batch, None)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            # one record of these cannot be stored: find it, index it as such, lose nothing after it
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                self._project(batch[:middle])
-                self._project(batch[middle:])
-            else:
-                log.error("cannot be stored: %s", str(error).splitlines()[0])
-                self._write(batch, ValueError(f"not storable: {str(error).splitlines()[0]}"))
-
-    def _write(self, batch: list[Message], refused: Exception | None) -> None:
         assert self._writer is not None
-        for key, cursor in apply(self._writer, self._cursors, batch, refused).items():
+        for key, cursor in apply_all(self._writer, self._cursors, batch).items():
             if cursor.stopped is not None and f"{key[0]}/{key[1]}" not in self.stopped:
                 self._stop_partition(key, cursor.stopped)
             self.undecodable += cursor.undecodable - self._cursors[key].undecodable

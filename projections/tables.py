@@ -27,7 +27,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
-from schemas.topics import CONTROL, EXECUTION_RES, ORDER, POSITION_UPDATE, SIGNAL_SAFE, Topic
+from schemas.topics import (
+    CONTROL,
+    EVENT_TOPICS,
+    EXECUTION_RES,
+    ORDER,
+    POSITION_UPDATE,
+    SIGNAL_SAFE,
+    Topic,
+)
 
 LIVE = "live"
 BEFORE = "before"
@@ -246,3 +254,7 @@ EMPTY: dict[str, dict[str, Any]] = {
     t.name: {c.name: c.info["empty"] for c in t.columns if c.computed is None}
     for t in metadata.sorted_tables
 }
+FEEDS: dict[str, frozenset[str]] = {
+    t.name: frozenset(c.info["fed"] for c in t.columns if c.info.get("fed")) for t in FOLDED
+} | {"events": frozenset(t.name for t in EVENT_TOPICS)}
+"""Topics that feed a projection: all that is read to make it alone."""

@@ -20,6 +20,7 @@ from projections.projector import Projector
 from projections.reports import Reports
 from projections.writing import OvertakenError
 from runtime import logs
+from runtime.settings import Settings
 
 log = logging.getLogger("projections.worker")
 
@@ -29,10 +30,15 @@ EXIT_OVERTAKEN = 70
 def main(arguments: list[str] | None = None) -> int:
     """Run until told to stop; returns the exit code."""
     parser = argparse.ArgumentParser(prog="projector", description=__doc__)
-    parser.add_argument("--kafka", required=True, help="bootstrap servers, host:port")
-    parser.add_argument("--postgres", required=True, help="postgresql://…")
+    settings = Settings.load()
+    parser.add_argument("--kafka", default=settings.kafka, help="bootstrap servers, host:port")
+    parser.add_argument("--postgres", default=settings.postgres, help="postgresql://…")
+    parser.add_argument("--health-port", type=int, default=0, help="port of /health; 0: free one")
     parser.add_argument("--folder", required=True, type=Path, help="where its log file goes")
     given = parser.parse_args(arguments)
+    for name in ("kafka", "postgres"):
+        if getattr(given, name) is None:
+            parser.error(f"say --{name}, or set QUANTUM_{name.upper()}")
     logs.configure("projector", given.folder)
     projector = Projector(given.kafka, given.postgres)
     ending = threading.Event()
@@ -44,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     try:
-        with Reports(projector, given.folder):
+        with Reports(projector, given.folder, given.health_port):
             migrate(given.postgres, ending)
             projector.run()
     except OvertakenError as error:

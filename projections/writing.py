@@ -13,9 +13,11 @@ from typing import Any
 import orjson
 import psycopg
 
+from projections.changes import Changes
 from projections.database import ProjectionError, sql
 from projections.fold import Fold
-from projections.log import Cursor, Partition
+from projections.log import Cursor
+from projections.reading import Partition
 from projections.tables import FOLDED, KEYS, MERGES, STORED, metadata
 from schemas.validity import Validity
 
@@ -109,11 +111,15 @@ class Writer:
         with self.connection.transaction(), self.connection.cursor() as cursor:
             self._guard(cursor)
             self._move(cursor, before, after)
-            for table in FOLDED:
-                rows = fold.appends if table.info["append"] else fold.states
-                self._upsert(cursor, table.name, rows[table.name])
+            self.upsert(cursor, fold)
             if fold.events:
                 copy_rows(cursor, self.schema, "events", fold.events)
+
+    def upsert(self, cursor: psycopg.Cursor[Any], changes: Changes) -> None:
+        """Merge states and add history inside the transaction that is open; the index apart."""
+        for table in FOLDED:
+            rows = changes.appends if table.info["append"] else changes.states
+            self._upsert(cursor, table.name, rows[table.name])
 
     def _guard(self, cursor: psycopg.Cursor[Any]) -> None:
         if self.incarnation is None:

@@ -6,10 +6,17 @@ based on before it sees the record. Wall time is virtual: it only moves when not
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from domain.processors import PROCESSORS, build, partitions_of
+from domain.decider import Decider
+from domain.intents import Intents
+from domain.processors import PROCESSORS, REHEARSAL, build, partitions_of
+from domain.signals import Signals
 from domain.source import Source
+from domain.strategies import STRATEGIES
+from domain.strategy import Strategy
+from domain.venue import LATENCY_MS, Venue
+from domain.venue_faults import FaultPlan
 from gateways.core import GatewayCore
 from gateways.orders import Report, SendRequest
 from replay.memory_log import MemoryLog, Stored
@@ -31,15 +38,30 @@ class NoProgress(RuntimeError):
 class Engine:
     """Runs the whole loop in memory for the accounts given."""
 
-    def __init__(self, accounts: Iterable[str], *, partitions: int = PARTITIONS_EMBEDDED) -> None:
-        self.log = MemoryLog()
+    def __init__(
+        self,
+        accounts: Iterable[str],
+        *,
+        partitions: int = PARTITIONS_EMBEDDED,
+        strategies: Mapping[str, Strategy] = STRATEGIES,
+        latency_ms: int = LATENCY_MS,
+        faults: FaultPlan = REHEARSAL,
+        unkept: Collection[str] = (),
+        intents: bool = False,
+    ) -> None:
+        self.log = MemoryLog(unkept=unkept)
         self.partitions = partitions
+        self._make: dict[str, Callable[[int], Decider]] = {
+            "intents": lambda number: Intents(number, partitions),
+            "signals": lambda number: Signals(number, partitions, strategies),
+            "venue": lambda number: Venue(number, partitions, faults=faults, latency_ms=latency_ms),
+        }
         self.wall_us = 0
         self._queue: deque[Stored] = deque()
         owned = sorted({partition_of(account, partitions) for account in accounts})
         self.sources: list[Source] = []
         self._readers: dict[str, list[Source]] = {}
-        for name in PROCESSORS:
+        for name in (*PROCESSORS, "intents") if intents else PROCESSORS:
             numbers = [
                 n for n in partitions_of(name, partitions) if n in owned or name == "control"
             ]
@@ -56,7 +78,9 @@ class Engine:
         self.run()
 
     def _source(self, name: str, number: int) -> Source:
-        source = Source(build(name, number, self.partitions), number, self.partitions)
+        make = self._make.get(name)
+        decider = make(number) if make else build(name, number, self.partitions)
+        source = Source(decider, number, self.partitions)
         source.epoch = 1
         self.sources.append(source)
         for key in source.positions:

@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin import OffsetSpec as _OffsetSpec
 
 from runtime.logs import confluent_logger
+from runtime.security import confluent_security
 from schemas.codec import RecordError, decode, decode_request
 from schemas.envelope import Envelope
 from schemas.topics import EVENT_TOPICS, TOPICS, Topic, partition_of
@@ -38,6 +39,8 @@ _PASSING = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
 )
 """What a broker says for a moment after it has started, or a topic was made."""
 _CHAIN = (
@@ -45,7 +48,7 @@ _CHAIN = (
     "trade.intent", "trade.signal.safe", "trade.order", "venue.request", "venue.report",
     "trade.execution.res", "trade.position.update",
 )  # fmt: skip
-_RANK = {name: rank for rank, name in enumerate(_CHAIN)}
+RANK = {name: rank for rank, name in enumerate(_CHAIN)}
 """Along the chain of causes: decides between records that were appended in the same millisecond."""
 
 
@@ -89,6 +92,7 @@ def client_settings(bootstrap: str) -> dict[str, Any]:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 250,
         "broker.address.family": "v4",
+        **confluent_security(),
     }
 
 
@@ -232,14 +236,14 @@ def read_kafka(
         wanted = set(names(topics))
         _partitions(bootstrap, consumer, wanted)
         until, begin = _offsets(bootstrap, wanted, _LATEST), starts(bootstrap, wanted)
-        for record in _read(bootstrap, consumer, _Merge(begin, until), follow):
+        for record in _read(bootstrap, consumer, Merge(begin, until), follow):
             if record.timestamp_ms >= (since or 0):
                 yield record
     finally:
         consumer.close()
 
 
-def _read(bootstrap: str, consumer: Consumer, merge: "_Merge", follow: bool) -> Iterator[LogRecord]:
+def _read(bootstrap: str, consumer: Consumer, merge: "Merge", follow: bool) -> Iterator[LogRecord]:
     begin = merge.begin if follow else {k: merge.begin[k] for k in merge.waiting}
     if not begin:
         return
@@ -274,7 +278,7 @@ def _consume(consumer: Consumer) -> list[Message]:
     return [m for m in consumer.consume(BATCH, 0.05) if m.error() is None]
 
 
-class _Merge:
+class Merge:
     """Merges partitions by append time. A partition whose end was read holds nobody back."""
 
     def __init__(self, begin: dict[str, int], until: dict[str, int]) -> None:
@@ -294,6 +298,10 @@ class _Merge:
     @property
     def done(self) -> bool:
         return not self.waiting and not any(self.heads.values())
+
+    def hungry(self) -> list[str]:
+        """Partitions without which nothing more can be yielded."""
+        return sorted(key for key in self.waiting if not self.heads[key])
 
     def take(self, batch: list[Message]) -> Iterator[LogRecord]:
         """Queue a batch; yield what no record still to come can stand before."""
@@ -325,7 +333,7 @@ class _Merge:
         earliest = min(self.heads[key][0].timestamp_ms for key in full)
         ties = [key for key in full if self.heads[key][0].timestamp_ms == earliest]
         if len(ties) > 1:
-            ties.sort(key=lambda key: (_RANK.get(key.rpartition("/")[0], len(_RANK)), key))
+            ties.sort(key=lambda key: (RANK.get(key.rpartition("/")[0], len(RANK)), key))
         chosen = next((key for key in ties if self._covered(self.heads[key][0])), ties[0])
         record = self.heads[chosen].popleft()
         self.given[chosen] = record.offset + 1

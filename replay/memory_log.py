@@ -1,6 +1,6 @@
 """A log in memory: the same order of records a broker would keep, without bytes or network."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from schemas.envelope import Envelope
@@ -17,22 +17,29 @@ class Stored:
 
 
 class MemoryLog:
-    """Partitions by key ``topic/number``; appends get one order over all partitions."""
+    """Partitions by key ``topic/number``; appends get one order over all partitions. `unkept`:
+    partitions that are counted and forgotten, so that memory does not grow with them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, unkept: Collection[str] = ()) -> None:
         self.partitions: dict[str, list[Stored]] = {}
         self.order: list[Stored] = []
+        self.unkept: dict[str, int] = dict.fromkeys(unkept, 0)
+        """How many records of these partitions there were."""
 
     def append(self, key: str, event: Envelope) -> Stored:
+        place = len(self.order) + sum(self.unkept.values())
+        if key in self.unkept:
+            self.unkept[key] += 1
+            return Stored(key, self.unkept[key] - 1, place, event)
         partition = self.partitions.setdefault(key, [])
-        stored = Stored(key, len(partition), len(self.order), event)
+        stored = Stored(key, len(partition), place, event)
         partition.append(stored)
         self.order.append(stored)
         return stored
 
     def end(self, key: str) -> int:
         """Offset of the next record of a partition."""
-        return len(self.partitions.get(key, ()))
+        return self.unkept.get(key) or len(self.partitions.get(key, ()))
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[Stored]:
         """Records of a partition from offset `start` up to before `end`."""

@@ -33,6 +33,7 @@ def account_json(account: AccountSummary, marks: dict[str, Decimal]) -> dict[str
     return {
         "trading_state": account.trading_state,
         "policy_version": account.policy_version,
+        "paused": list(account.policy.paused_symbols) if account.policy else [],
         "equity": text(equity),
         "return_pct": statistic(100 * (equity - start) / start) if start else None,
         "drawdown_pct": statistic(account.nav.drawdown_pct),

@@ -14,7 +14,10 @@ from replay.why_lines import describe
 from schemas.control import TradeDeletion
 from schemas.envelope import Envelope
 
-_LINKS = ("request_id", "order_id", "owner_id", "step_id", "replaces", "emergency_id", "flat_id")
+_LINKS = (
+    "request_id", "instruction_id", "order_id", "owner_id", "step_id", "replaces", "emergency_id",
+    "flat_id",
+)  # fmt: skip
 """Fields of a part that name another part (or a record). `trade_id` names one too, but only a
 position's own fill; it is followed for positions, closed trades and deletions."""
 

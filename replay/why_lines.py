@@ -136,14 +136,17 @@ def _order_line(item: Any) -> str:
             w for w, on in (("reduce-only", item.reduce_only), ("close", item.close_position)) if on
         ]
         leverage = f" at {item.leverage}x" if item.leverage else ""
-        more = ", ".join([*flags, *([prices] if prices else []), f"policy {item.policy_version}"])
+        notes = [item.note] if item.instruction_id else []
+        more = ", ".join(
+            [*flags, *([prices] if prices else []), f"policy {item.policy_version}", *notes]
+        )
         return (
             f"order {item.client_order_id} for {item.purpose}: {item.side} {item.quantity} "
             f"{item.symbol} {item.order_type} {item.time_in_force}{leverage} ({more})"
         )
     if item.kind == "cancel":
         return f"cancel of {item.client_order_id} in {item.symbol}: {item.why}"
-    if item.kind == "dropped":
+    if item.kind in ("dropped", "declined"):
         return f"no order in {item.symbol}: {item.why}"
     if item.kind == "step":
         return f"emergency step {item.step}, {item.name}, attempt {item.attempt}"
@@ -244,11 +247,39 @@ def _emergency(event: Any, items: tuple[Any, ...]) -> Text:
 
 def _command(event: Any, items: tuple[Any, ...]) -> Text:
     data = event.data
-    changes = getattr(data, "changes", None)
+    changes = getattr(data, "changes", None) or _asked_for(data)
     more = ": " + ", ".join(f"{n} = {v!r}" for n, v in changes.items()) if changes else ""
     if (trade := getattr(data, "trade_id", None)) is not None:
         more = f": trade {trade}"
     return f"{event.type} for {event.partitionkey} by {data.operator} ({data.reason}){more}", ()
+
+
+def _asked_for(data: Any) -> dict[str, Any]:
+    """What a command on positions and orders asks for, without what is not given."""
+    names = ("symbol", "percent", "order", "force", "outcome", "place")
+    return {n: v for n in names if (v := getattr(data, n, None)) not in (None, False)}
+
+
+def _instructed(event: Any, items: tuple[Any, ...]) -> Text:
+    data = event.data
+    if data.verdict == "rejected":
+        return f"risk refuses {data.command_type}: {data.code}: {data.sentence}", ()
+    lines = [
+        f"{i.action} {i.symbol}"
+        + (f", quantity {i.quantity}" if i.quantity else "")
+        + (f", order {i.order_id}" if i.order_id else "")
+        for i in items
+    ]
+    details = [f"figure {name} = {value}" for name, value in data.figures.items()]
+    head = f"risk approves {data.command_type} by {data.operator} ({data.reason}): {lines[0]}"
+    return head, (*lines[1:], *data.notes, *details)
+
+
+def _settled_letter(event: Any, items: tuple[Any, ...]) -> Text:
+    data = event.data
+    where = f" as {data.replayed_as}" if data.replayed_as else ""
+    name = f"dead letter {data.processor}/{data.offset} ({data.place})"
+    return f"{name} {data.outcome}{where} by {data.operator} ({data.reason})", ()
 
 
 def _deleted(event: Any, items: tuple[Any, ...]) -> Text:
@@ -282,14 +313,23 @@ _TELLERS: dict[str, Callable[[Any, tuple[Any, ...]], Text]] = {
     "venue.reported.v1": _reported,
     "trade.execution.reported.v1": _reported,
     "trade.position.updated.v1": _updated,
-    "policy.changed.v1": _policy,
-    "emergency.activated.v1": _emergency,
-    "emergency.reset.v1": _emergency,
+    "policy.changed.v2": _policy,
+    "emergency.activated.v2": _emergency,
+    "emergency.reset.v2": _emergency,
     "command.policy.set.v1": _command,
     "command.emergency.stop.v1": _command,
     "command.emergency.reset.v1": _command,
     "command.account.resume.v1": _command,
     "command.trade.delete.v1": _command,
+    "command.symbol.pause.v1": _command,
+    "command.symbol.resume.v1": _command,
+    "command.letter.settle.v1": _command,
+    "command.position.close.v1": _command,
+    "command.position.reduce.v1": _command,
+    "command.account.flatten.v1": _command,
+    "command.order.cancel.v1": _command,
+    "trade.command.judged.v1": _instructed,
+    "letter.settled.v1": _settled_letter,
     "trade.deleted.v1": _deleted,
     "command.rejected.v1": _refused,
     "source.skipped.v1": _skipped,

@@ -1,33 +1,56 @@
-"""`/health` of one process: JSON on 127.0.0.1, answered by a thread of its own.
+"""`/health`, `/livez`, `/readyz` and `/metrics` of one process, answered by a thread of its own.
 
-A thread, because an event loop that hangs is what a health check has to notice.
+A thread, because an event loop that hangs is what a health check has to notice. ``python -m
+runtime.health 8003`` asks a process of this machine: exit code 0 if it is ready, for containers.
 """
 
 import json
+import sys
 import threading
+import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
 Probe = Callable[[], dict[str, object]]
+PATHS = {"/health": "healthy", "/readyz": "healthy", "/livez": "live"}
+"""Path to the field of the probe's answer that decides its status."""
+ASK_S = 3.0
 
 
 class HealthServer:
-    """Serves `/health` from `probe()`.
+    """Serves `/health`, `/livez` and `/readyz` from `probe()`, `/metrics` from `metrics()`.
 
-    The probe's answer is sent as JSON: with status 200 if its `healthy` is true or missing, else
-    503. A probe that raises counts as unhealthy, its error as the reason. port 0 takes a free one.
+    The probe's answer is sent as JSON: with status 200 if its `healthy` (`/livez`: its `live`) is
+    true or missing, else 503. A probe that raises counts as neither, its error as the reason; it
+    must not wait for a lock that a hung thread may hold. port 0 takes a free one.
     """
 
-    def __init__(self, port: int = 0, *, probe: Probe) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        probe: Probe,
+        metrics: Callable[[], bytes] | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                found = self.path.split("?")[0] == "/health"
-                status, body = _answer(probe) if found else (404, {"error": "only /health is here"})
+                path = self.path.split("?")[0]
+                if path == "/metrics" and metrics is not None:
+                    self._send(*_told(metrics), "text/plain; version=0.0.4; charset=utf-8")
+                    return
+                if path in PATHS:
+                    status, body = _answer(probe, PATHS[path])
+                else:
+                    status, body = 404, {"error": f"only {', '.join(PATHS)} and /metrics are here"}
                 data = json.dumps(body, default=str).encode()
+                self._send(status, data, "application/json")
+
+            def _send(self, status: int, data: bytes, content: str) -> None:
                 self.send_response(status)
-                self.send_header("content-type", "application/json")
+                self.send_header("content-type", content)
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -35,7 +58,7 @@ class HealthServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Nothing: a line a second on stderr helps nobody."""
 
-        self._server = _Server(("127.0.0.1", port), Handler)
+        self._server = _Server((host, port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True
@@ -76,10 +99,35 @@ class _Server(ThreadingHTTPServer):
         """Nothing: by default a traceback goes to stderr."""
 
 
-def _answer(probe: Probe) -> tuple[int, dict[str, object]]:
+def _answer(probe: Probe, verdict: str) -> tuple[int, dict[str, object]]:
     try:
         body = probe()
     except Exception as error:  # whatever the probe met, the caller must hear of it
-        return 503, {"healthy": False, "reason": f"{type(error).__name__}: {error}"}
-    healthy = bool(body.get("healthy", True))
-    return (200 if healthy else 503), {"healthy": healthy, **body}
+        return 503, {verdict: False, "reason": f"{type(error).__name__}: {error}"}
+    good = bool(body.get(verdict, True))
+    return (200 if good else 503), {verdict: good, **body}
+
+
+def _told(metrics: Callable[[], bytes]) -> tuple[int, bytes]:
+    try:
+        return 200, metrics()
+    except Exception as error:  # a figure that fails must not take the other answers with it
+        return 500, f"{type(error).__name__}: {error}\n".encode()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Ask `/readyz` of a port on this machine; 0 if it is ready, else 1 with the answer."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if len(words) != 1 or not words[0].isdigit():
+        print("usage: python -m runtime.health PORT", file=sys.stderr)
+        return 2
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{words[0]}/readyz", timeout=ASK_S):
+            return 0
+    except OSError as error:
+        print(f"port {words[0]}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

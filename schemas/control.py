@@ -6,7 +6,7 @@ from pydantic import Field
 
 from schemas.envelope import Count, Envelope, Model
 from schemas.policy import Policy, Profile
-from schemas.scalars import Id, Line, Name, Time
+from schemas.scalars import Id, Line, Name, Symbol, Time
 
 Operator = Name
 JsonValue = Any
@@ -62,6 +62,51 @@ class AccountResume(Envelope):
     data: AccountResumeData
 
 
+class SymbolPauseData(Model):
+    """Let no entry in a symbol through until it is resumed. Positions in it stay protected."""
+
+    symbol: Symbol
+    operator: Operator
+    reason: Line
+
+
+class SymbolPause(Envelope):
+    type: Literal["command.symbol.pause.v1"] = "command.symbol.pause.v1"
+    data: SymbolPauseData
+
+
+class SymbolResume(Envelope):
+    type: Literal["command.symbol.resume.v1"] = "command.symbol.resume.v1"
+    data: SymbolPauseData
+
+
+class LetterSettleData(Model):
+    """What a person did about a dead letter (LOG-2): discarded it, or published it anew at
+    `replayed_as` (topic/partition/offset). The letter itself stays where it is. `place`: where the
+    original stands; `digest`: SHA-256 of its bytes."""
+
+    processor: Name
+    offset: Count
+    outcome: Literal["discarded", "replayed"]
+    place: Line
+    digest: str
+    replayed_as: Line | None = None
+    operator: Operator
+    reason: Line
+
+
+class LetterSettle(Envelope):
+    type: Literal["command.letter.settle.v1"] = "command.letter.settle.v1"
+    data: LetterSettleData
+
+
+class LetterSettled(Envelope):
+    """A label on a dead letter: no decider reads it, no figure changes by it."""
+
+    type: Literal["letter.settled.v1"] = "letter.settled.v1"
+    data: LetterSettleData
+
+
 class TradeDeleteData(Model):
     """Take a closed trade out of the default view (CORE-6). Nothing is removed: the log keeps it,
     and so does every query for all trades. An open trade stays listed as open."""
@@ -99,7 +144,7 @@ class PolicyChangedData(Model):
 
 
 class PolicyChanged(Envelope):
-    type: Literal["policy.changed.v1"] = "policy.changed.v1"
+    type: Literal["policy.changed.v2"] = "policy.changed.v2"
     data: PolicyChangedData
 
 
@@ -112,7 +157,7 @@ class EmergencyActivatedData(Model):
 
 
 class EmergencyActivated(Envelope):
-    type: Literal["emergency.activated.v1"] = "emergency.activated.v1"
+    type: Literal["emergency.activated.v2"] = "emergency.activated.v2"
     data: EmergencyActivatedData
 
 
@@ -126,7 +171,7 @@ class EmergencyWasResetData(Model):
 
 
 class EmergencyWasReset(Envelope):
-    type: Literal["emergency.reset.v1"] = "emergency.reset.v1"
+    type: Literal["emergency.reset.v2"] = "emergency.reset.v2"
     data: EmergencyWasResetData
 
 
@@ -175,6 +220,13 @@ CommandRejection = Literal[
     "NOTHING_HALTED",
     "NO_CHANGE",
     "UNKNOWN_COMMAND",
+    "UNKNOWN_OPERATOR",
+    "UNKNOWN_SYMBOL",
+    "NOTHING_OPEN",
+    "BELOW_STEP",
+    "UNKNOWN_ORDER",
+    "PROTECTIVE_ORDER",
+    "CLOSING_ORDER",
 ]
 
 

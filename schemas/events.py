@@ -4,7 +4,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter
 
-from schemas import control, market, positions, sources, trade, venue
+from schemas import control, control_v1, market, positions, sources, trade, trade_commands, venue
 from schemas.envelope import Envelope
 
 Event = Annotated[
@@ -18,17 +18,26 @@ Event = Annotated[
     | control.EmergencyReset
     | control.AccountResume
     | control.TradeDelete
+    | control.SymbolPause
+    | control.SymbolResume
+    | control.LetterSettle
+    | trade_commands.PositionClose
+    | trade_commands.PositionReduce
+    | trade_commands.AccountFlatten
+    | trade_commands.OrderCancel
     | control.PolicyChanged
     | control.EmergencyActivated
     | control.EmergencyWasReset
     | control.AccountResumed
     | control.TradeDeleted
+    | control.LetterSettled
     | control.CommandRejected
     | control.WorkerStarted
     | control.WorkerNotice
     | trade.SignalPublished
     | trade.IntentPublished
     | trade.SignalJudged
+    | trade_commands.CommandJudged
     | trade.OrderDecided
     | trade.ExecutionReported
     | positions.PositionUpdated
@@ -37,7 +46,10 @@ Event = Annotated[
     | sources.SourceFenced
     | sources.SourceCheckpointed
     | sources.SourceSkipped
-    | sources.SourceHalted,
+    | sources.SourceHalted
+    | control_v1.PolicyChangedV1
+    | control_v1.EmergencyActivatedV1
+    | control_v1.EmergencyWasResetV1,
     Field(discriminator="type"),
 ]
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from schemas import topics
 from schemas.events import TYPES
 from schemas.topics import TOPICS, Lane, Topic
+from schemas.upcasters import UPCASTERS, newest
 
 
 class Place(NamedTuple):
@@ -28,7 +29,7 @@ READERS: dict[str, tuple[str, ...]] = {
     topics.CONTROL.name: ("signals", "risk", "execution", "gateway", "positions"),
     topics.ORDER.name: ("gateway", "risk", "control"),
     topics.EXECUTION_RES.name: ("positions", "execution", "risk"),
-    topics.POSITION_UPDATE.name: ("risk",),
+    topics.POSITION_UPDATE.name: ("risk", "signals"),
     topics.VENUE_REQUEST.name: ("venue",),
     topics.VENUE_REPORT.name: ("gateway",),
     topics.MARKET.name: (
@@ -57,18 +58,40 @@ PLACES: dict[str, Place] = {
     "command.trade.delete.v1": Place(
         "commands.control", PEOPLE, "take a closed trade out of the default view; nothing is lost"
     ),
-    "policy.changed.v1": Place(
+    "command.symbol.pause.v1": Place(
+        "commands.control", PEOPLE, "no entries in a symbol from now on"
+    ),
+    "command.symbol.resume.v1": Place("commands.control", PEOPLE, "entries in it pass again"),
+    "command.letter.settle.v1": Place(
+        "commands.control", PEOPLE, "what was done about a dead letter: discarded, replayed"
+    ),
+    "command.position.close.v1": Place(
+        "commands.trade", PEOPLE, "close the position in a symbol and cancel its entries"
+    ),
+    "command.position.reduce.v1": Place(
+        "commands.trade", PEOPLE, "sell a share of a position, or of all"
+    ),
+    "command.account.flatten.v1": Place(
+        "commands.trade", PEOPLE, "close every position and cancel every entry, once"
+    ),
+    "command.order.cancel.v1": Place(
+        "commands.trade", PEOPLE, "cancel entry orders; a stop or target only by its id"
+    ),
+    "policy.changed.v2": Place(
         "control", "control", "a policy at a new version: who, why, before, after, the whole policy"
     ),
-    "emergency.activated.v1": Place(
+    "emergency.activated.v2": Place(
         "control", "control", "an emergency began; carries the policy change that blocks new risk"
     ),
-    "emergency.reset.v1": Place(
+    "emergency.reset.v2": Place(
         "control", "control", "an emergency was lifted; opens a drawdown epoch"
     ),
     "account.resumed.v1": Place("control", "control", "entries of a halted account pass again"),
     "trade.deleted.v1": Place(
         "control", "control", "a trade was taken out of the default view: which, who, why"
+    ),
+    "letter.settled.v1": Place(
+        "control", "control", "what was done about a dead letter, by whom and why"
     ),
     "command.rejected.v1": Place(
         "control", "control", "a command was refused: code, sentence, value, limit"
@@ -95,6 +118,9 @@ PLACES: dict[str, Place] = {
     "trade.signal.judged.v1": Place(
         "trade.signal.safe", "risk", "one verdict a signal or intent, with every check and figure"
     ),
+    "trade.command.judged.v1": Place(
+        "trade.signal.safe", "risk", "the answer to a command on positions and orders"
+    ),
     "trade.order.decided.v1": Place(
         "trade.order", "execution", "orders, cancels, dropped approvals, emergency steps, `flat`"
     ),
@@ -120,6 +146,7 @@ PLACES: dict[str, Place] = {
     "source.halted.v1": Place(
         "", "each source", "a decision failed; the account's entries are refused until resumed"
     ),
+    **{name: Place("control", "earlier builds", f"read as `{newest(name)}`") for name in UPCASTERS},
 }
 HEAD = """\
 # Topics and events
@@ -130,6 +157,10 @@ Every record is one CloudEvents 1.0 object in JSON. The message key is the accou
 `market` and `clock` carry their own name. A keyed topic has 8 partitions in the embedded system,
 chosen by murmur2 of the key, as Java clients and Kafka UIs do. Each type has a JSON Schema in
 `schemas/json/` and a golden sample in `schemas/golden/`.
+
+A type's version is its suffix. Old versions are read for ever and never written: their bytes are
+held against their own schema, then lifted by `schemas/upcasters.py`, so readers see the newest
+only. `./quantum events --json` shows a record as it stands in the log.
 """
 
 

@@ -12,14 +12,16 @@ from uuid import UUID
 _NAMESPACE = UUID("8f0d9c52-6f0e-5a63-9a4e-0f2b5f6c7d11").bytes
 
 
+_BEGIN = hashlib.sha1(_NAMESPACE, usedforsecurity=False)
+_VARIANT = {f"{n:x}": f"{n & 3 | 8:x}" for n in range(16)}
+"""First digit of the fourth group: its two upper bits are 10."""
+
+
 def _uuid5(*names: str) -> str:
-    digest = bytearray(
-        hashlib.sha1(_NAMESPACE + "\x1f".join(names).encode(), usedforsecurity=False).digest()[:16]
-    )
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    h = digest.hex()
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    found = _BEGIN.copy()
+    found.update("\x1f".join(names).encode())
+    h = found.hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
 def record_id(source: str, partitionkey: str, cause_id: str) -> str:

@@ -10,12 +10,23 @@ from schemas.scalars import DecimalText, Line, Positive, Symbol, Time, Unsigned
 Mmr = Unsigned
 
 
+class Print(Model):
+    """One trade as a tick feed has it. `aggressor`: side of the taker, who met a resting order."""
+
+    price: Positive
+    quantity: Positive
+    aggressor: Literal["BUY", "SELL"]
+
+
 class Price(Model):
-    """One symbol at one instant. `mark` is left out where the data has none: mark := last then."""
+    """One symbol at one instant. `mark` is left out where the data has none: mark := last then.
+    `trades`: tick feeds only, all trades of this instant in order; `last` is the last one's price.
+    """
 
     symbol: Symbol
     last: Positive
     mark: Positive | None = None
+    trades: Annotated[tuple[Print, ...], Field(min_length=1, max_length=10_000)] | None = None
 
 
 class PricesData(Model):

@@ -51,6 +51,8 @@ MEANING: dict[str, str] = {
     "unprotected_s": "a stop not accepted within this time after the first fill: close",
     "restricted_symbols": "no entries in these",
     "max_symbols": "symbols to trade, by volume",
+    "paused_symbols": "no entries in these for now; set by `pause` and `resume`",
+    "operators": "who may command this account; none: everybody who may write to the topics",
     "retrain_interval_h": "time between retrains",
     "retrain_samples_min": "samples a retrain needs",
     "exploration_pct": "share of exploration",

@@ -19,6 +19,7 @@ class EntryReason(StrEnum):
     GOVERNOR_VETO = "GOVERNOR_VETO"
     LOW_CONFIDENCE = "LOW_CONFIDENCE"
     SYMBOL_RESTRICTED = "SYMBOL_RESTRICTED"
+    SYMBOL_PAUSED = "SYMBOL_PAUSED"
     NOT_RECONCILED = "NOT_RECONCILED"
     UNKNOWN_ORDER = "UNKNOWN_ORDER"
     GUARD_A_OPEN_INTENT = "GUARD_A_OPEN_INTENT"
@@ -52,6 +53,7 @@ SENTENCES: dict[EntryReason, str] = {
     EntryReason.GOVERNOR_VETO: "The governor did not approve this signal",
     EntryReason.LOW_CONFIDENCE: "Confidence {value} is below {limit}",
     EntryReason.SYMBOL_RESTRICTED: "{symbol} is on the restricted list",
+    EntryReason.SYMBOL_PAUSED: "{symbol} is paused: no entries until it is resumed",
     EntryReason.NOT_RECONCILED: "The account is not reconciled with the venue",
     EntryReason.UNKNOWN_ORDER: "The fate of an order in {symbol} is unknown",
     EntryReason.GUARD_A_OPEN_INTENT: "GUARD A: Open intent already exists",

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
@@ -21,6 +22,9 @@ POSITIVE_PATTERN = rf"^{_NOT_ZERO}$"
 UNSIGNED_PATTERN = rf"^(0(\.0+)?|{_NOT_ZERO})$"
 DIGITS_MAX = 40
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY_US = 86_400_000_000
+DAYS_KEPT = 4096
+"""Days whose text and number are remembered: most times that follow each other share theirs."""
 EPOCH_TEXT = "1970-01-01T00:00:00.000000Z"
 _DECIMAL = re.compile(DECIMAL_PATTERN)
 
@@ -61,11 +65,11 @@ def text(value: Decimal | int) -> str:
 
     Raises ValueError for NaN and infinities: no such number is ever part of a record.
     """
-    if isinstance(value, int):
-        return str(value)
-    if not value.is_finite():
-        raise ValueError(f"{value} is not a finite number and cannot be part of a record")
-    out = format(value, "f")
+    out = str(value)
+    if "E" in out or "N" in out or "I" in out:  # An exponent, NaN, Infinity.
+        if not isinstance(value, int) and not value.is_finite():
+            raise ValueError(f"{value} is not a finite number and cannot be part of a record")
+        out = format(value, "f")
     if "." in out:
         out = out.rstrip("0").rstrip(".")
     return "0" if out in ("-0", "") else out
@@ -77,18 +81,33 @@ def is_decimal(value: str) -> bool:
 
 def micros(time: str) -> int:
     """Microseconds since 1970 of a canonical time."""
-    moment = datetime(
-        int(time[0:4]), int(time[5:7]), int(time[8:10]),
-        int(time[11:13]), int(time[14:16]), int(time[17:19]), int(time[20:26]), UTC,
-    )  # fmt: skip
-    delta = moment - EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+    return (
+        _day_us(time[:10])
+        + int(time[11:13]) * 3_600_000_000
+        + int(time[14:16]) * 60_000_000
+        + int(time[17:19]) * 1_000_000
+        + int(time[20:26])
+    )
+
+
+@lru_cache(maxsize=DAYS_KEPT)
+def _day_us(day: str) -> int:
+    moment = datetime(int(day[0:4]), int(day[5:7]), int(day[8:10]), tzinfo=UTC)
+    return (moment - EPOCH).days * DAY_US
 
 
 def time_text(us: int) -> str:
     """Canonical time of microseconds since 1970 (UTC)."""
-    moment = EPOCH + timedelta(microseconds=us)
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    day, rest = divmod(us, DAY_US)
+    seconds, part = divmod(rest, 1_000_000)
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{_day_text(day)}T{hour:02d}:{minute:02d}:{second:02d}.{part:06d}Z"
+
+
+@lru_cache(maxsize=DAYS_KEPT)
+def _day_text(day: int) -> str:
+    return (EPOCH + timedelta(days=day)).date().isoformat()
 
 
 def latest(times: Iterable[str]) -> str:

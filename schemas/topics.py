@@ -5,6 +5,7 @@ Priority is a consumer of one's own: a lane is a set of topics that one follower
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 
 class Lane(IntEnum):
@@ -105,6 +106,7 @@ def partitions(topic: Topic, accounts: int) -> int:
     return accounts if topic.keyed else 1
 
 
+@lru_cache(maxsize=65_536)
 def partition_of(account: str, partitions: int) -> int:
     """Partition of an account key: murmur2, as Java's and librdkafka's `murmur2_random`."""
     return (murmur2(account.encode()) & 0x7FFFFFFF) % partitions

@@ -74,6 +74,8 @@ class Intent(Model):
     stop_price: Positive | None = None
     target_price: Positive | None = None
     position_size_pct: Positive | None = None
+    quantity: Positive | None = None
+    """Most that is to be traded, base asset; the sizer may only lower it."""
     label: Line | None = None
 
 
@@ -157,6 +159,8 @@ Purpose = Literal[
     "exit_unprotected",
     "exit_stop_failed",
     "emergency_close",
+    "exit_command",
+    "reduce_command",
 ]
 OrderType = Literal["MARKET", "LIMIT", "STOP_MARKET", "TAKE_PROFIT_MARKET"]
 TimeInForce = Literal["GTC", "IOC", "FOK", "GTX"]
@@ -187,6 +191,8 @@ class Order(Model):
     """The position's trade id for everything that protects or closes it; none for an entry."""
     request_id: Id | None = None
     """The verdict part that this order carries out."""
+    instruction_id: Id | None = None
+    """The part of a judged command that this order carries out."""
     approved_at: Time
     approval_stale_s: Count
     replaces: Id | None = None
@@ -194,6 +200,12 @@ class Order(Model):
     """Of a stop: the volatility regime its distance was set in."""
     policy_version: Count
     note: Line | None = None
+
+
+CancelWhy = Literal[
+    "filled_other", "expired", "emergency", "orphan", "replaced", "position_closed", "reducing",
+    "paused", "closed_by_command", "command",
+]  # fmt: skip
 
 
 class Cancel(Model):
@@ -204,9 +216,14 @@ class Cancel(Model):
     order_id: Id
     client_order_id: ClientOrderId
     symbol: Symbol
-    why: Literal[
-        "filled_other", "expired", "emergency", "orphan", "replaced", "position_closed", "reducing"
-    ]
+    why: CancelWhy
+    instruction_id: Id | None = None
+    """The part of a judged command that asked for it."""
+
+
+DropWhy = Literal[
+    "HALTED", "REDUCING", "NOTHING_OPEN", "STALE", "REJECTED", "ALREADY_CLOSING", "PAUSED"
+]
 
 
 class Dropped(Model):
@@ -216,7 +233,20 @@ class Dropped(Model):
     id: Id
     request_id: Id
     symbol: Symbol
-    why: Literal["HALTED", "REDUCING", "NOTHING_OPEN", "STALE", "REJECTED", "ALREADY_CLOSING"]
+    why: DropWhy
+
+
+DeclineWhy = Literal["NOTHING_OPEN", "ALREADY_CLOSING", "ALREADY_ENDED", "NO_POLICY"]
+
+
+class Declined(Model):
+    """An instruction of a judged command that leads to no order, and why."""
+
+    kind: Literal["declined"] = "declined"
+    id: Id
+    instruction_id: Id
+    symbol: Symbol
+    why: DeclineWhy
 
 
 class EmergencyStep(Model):
@@ -239,7 +269,9 @@ class Flat(Model):
     emergency_id: Id
 
 
-OrderItem = Annotated[Order | Cancel | Dropped | EmergencyStep | Flat, Field(discriminator="kind")]
+OrderItem = Annotated[
+    Order | Cancel | Dropped | Declined | EmergencyStep | Flat, Field(discriminator="kind")
+]
 
 
 class OrderData(Model):

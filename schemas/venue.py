@@ -77,12 +77,15 @@ class VenueRequested(Envelope):
 
 
 class VenueAccepted(Model):
-    """`order` repeats what was accepted, so that the venue's book is a fold of its own records."""
+    """`order` repeats what was accepted, so that the venue's book is a fold of its own records.
+    `queue`: a LIMIT on ticks; its turn at its price comes when so much has traded there, counted
+    as the venue counts the symbol's trades at that price."""
 
     kind: Literal["accepted"] = "accepted"
     client_order_id: ClientOrderId
     symbol: Symbol
     order: Place | None = None
+    queue: Unsigned | None = None
 
 
 class VenueFilled(Model):

@@ -15,10 +15,13 @@ import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from runtime.security import sasl_login, tls_context
+from runtime.settings import Settings
 from streams.log import Incoming
 
 logger = logging.getLogger(__name__)
 EXIT_AGENT = 72
+BEAT_S = 0.5
 
 Acquire = Callable[[set[tuple[str, int]]], dict[tuple[str, int], int]]
 """Takes the assigned (topic, partition) pairs, returns the offset to start each one at."""
@@ -34,8 +37,10 @@ def create_app(
     receive: Callable[[Incoming], None],
     after: Callable[[], None],
     datadir: str,
+    beat: Callable[[], None] = lambda: None,
 ) -> faust.App:
-    """The Faust app of one processor; `instance` is its static group member id."""
+    """The Faust app of one processor; `instance` is its static group member id. `beat` is called
+    twice a second for as long as the event loop moves."""
     app = faust.App(
         f"quantum-{processor}",
         broker=f"kafka://{bootstrap}",
@@ -54,6 +59,7 @@ def create_app(
         producer_request_timeout=30.0,
         consumer_group_instance_id=instance,
         processing_guarantee="at_least_once",
+        broker_credentials=credentials(),
     )
 
     class OwnPositionsConsumer(driver.Consumer):
@@ -97,7 +103,25 @@ def create_app(
             except BaseException:
                 stop(f"{message.topic}/{message.partition} offset {message.offset} was not taken")
 
+    async def beats() -> None:
+        while True:
+            beat()
+            await asyncio.sleep(BEAT_S)
+
+    app.task(beats)
     return app
+
+
+def credentials() -> faust.auth.Credentials | None:
+    """How Faust's own consumer proves who it is, by the settings; None for an open broker."""
+    settings = Settings.load()
+    context, login = tls_context(settings), sasl_login(settings)
+    if login is not None:
+        mechanism, user, password = login
+        return faust.SASLCredentials(
+            username=user, password=password, ssl_context=context, mechanism=mechanism
+        )
+    return faust.SSLCredentials(context=context) if context is not None else None
 
 
 def stop(why: str) -> None:

@@ -21,6 +21,7 @@ from gateways.candles import CandleFileError, read_candles, read_funding
 from gateways.feed_records import fed_records
 from gateways.probes import demo_script
 from runtime import logs
+from runtime.settings import Settings
 from schemas.codec import RecordError, decode, encode
 from schemas.envelope import Envelope
 from schemas.ids import natural_id
@@ -37,6 +38,7 @@ from schemas.topics import (
     partitions,
 )
 from streams.barrier import PACED, Barrier
+from streams.feed_health import FeedHealth
 from streams.kafka_log import KafkaLog, consumer, split
 from streams.log import Incoming
 from streams.progress import ALL, REACTORS
@@ -64,6 +66,7 @@ class Feed:
         self._moved: list[tuple[str, int, tuple[str, ...]]] = []
         self._barrier: Barrier | None = None
         self._wall_at: tuple[int, float] | None = None
+        self.health: FeedHealth | None = None
 
     def run(self, records: Iterable[tuple[str, Envelope]]) -> None:
         """Publish all records that are not in the log yet; return when the system is quiet."""
@@ -183,6 +186,8 @@ class Feed:
 
     def _report(self, event_time: str, *, done: bool = False) -> None:
         now = time.monotonic()
+        if self.health:
+            self.health.beat(self.records)
         if not done and now - self._reported < REPORT_S:
             return
         self._reported = now
@@ -270,7 +275,8 @@ def parser() -> argparse.ArgumentParser:
     """The feed's command line."""
     known = argparse.ArgumentParser(description="Feed of candles on disk, or of the clock alone")
     known.add_argument("paths", nargs="*", type=Path, help="candle files, one a symbol")
-    known.add_argument("--kafka", required=True)
+    known.add_argument("--kafka", default=Settings.load().kafka, help="bootstrap servers")
+    known.add_argument("--health-port", type=int, default=0, help="port of /health; 0: free one")
     known.add_argument("--folder", required=True, type=Path)
     known.add_argument("--from", dest="start", type=moment)
     known.add_argument("--to", dest="end", type=moment)
@@ -288,11 +294,17 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the feed; bad input ends it with one line on stderr and exit code 2."""
-    options = parser().parse_args(arguments)
+    known = parser()
+    options = known.parse_args(arguments)
+    if options.kafka is None:
+        known.error("say --kafka HOST:PORT, or set QUANTUM_KAFKA")
     options.folder.mkdir(parents=True, exist_ok=True)
     logs.configure("feed", options.folder)
     try:
         feed = Feed(options.kafka, options.folder, speed=options.speed, accounts=options.partitions)
+        feed.health = FeedHealth(
+            options.folder, port=options.health_port, ticking=not options.paths
+        )
         if options.paths:
             feed.run(fed(options))
         else:

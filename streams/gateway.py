@@ -199,8 +199,11 @@ class GatewayShell(Shell):
             while True:
                 self._wake.wait(PUMP_S)
                 self._wake.clear()
+                began = time.monotonic()
                 if self.pump() and self.on_idle:
                     self.on_idle()
+                # as long a rest as the round took: what comes meanwhile is one round
+                time.sleep(min(time.monotonic() - began, PUMP_S))
         except BaseException:
             logger.critical("the sender failed; ending the process", exc_info=True)
             logging.shutdown()
@@ -210,10 +213,10 @@ class GatewayShell(Shell):
         """One round: what is due now is recorded or sent. True if anything was."""
         t0_us = self._wall()
         with self.lock:
-            due = {n: s.core.due(t0_us) for n, s in self.gateways.items()}
-        if not any(due.values()):
+            wanted = {n: s.core.wants(t0_us) for n, s in self.gateways.items()}
+        if not any(wanted.values()):
             return False
-        risky = [n for n, acts in due.items() if any(_increases(a) for a in acts)]
+        risky = [n for n, wants in wanted.items() if wants == "risky"]
         passed = not risky or self._barrier(risky)
         with self.lock:
             for source in list(self.gateways.values()):
@@ -229,11 +232,9 @@ class GatewayShell(Shell):
         """Whether control and the own partitions are folded up to ends the broker gave just now."""
         deadline = time.monotonic() + self._barrier_s
         try:
-            control = self.log.end(SHARED[0], timeout_s=BARRIER_S)
-            outputs = {
-                self.gateways[n].output: self.log.end(self.gateways[n].output, timeout_s=BARRIER_S)
-                for n in numbers
-            }
+            wanted = [SHARED[0], *(self.gateways[n].output for n in numbers)]
+            outputs = self.log.ends(wanted, timeout_s=BARRIER_S)
+            control = outputs.pop(SHARED[0])
         except (ConnectionError, KeyError) as error:
             logger.warning("no entries go out: the broker did not answer the barrier (%s)", error)
             return False
@@ -256,7 +257,5 @@ class GatewayShell(Shell):
         )
         output = f"venue.request/{source.partition}"
         self._append(output, encode(request), request.partitionkey)
-
-
-def _increases(action: Report | SendRequest) -> bool:
-    return isinstance(action, SendRequest) and action.risk_increasing
+        if self.on_record:
+            self.on_record(request)

@@ -26,7 +26,7 @@ class Log(Protocol):
     def end(self, key: str, *, timeout_s: float = 10.0) -> int:
         """Offset of the next record of a partition, asked of the log now."""
 
-    def ends(self, keys: Iterable[str]) -> dict[str, int]:
+    def ends(self, keys: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, int]:
         """The same of several partitions, asked at once."""
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:

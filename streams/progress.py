@@ -6,6 +6,7 @@ to move after its report would need a record that no report covers (docs/decisio
 """
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -54,6 +55,7 @@ class Progress:
         self._positions: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         self._unresolved = -1
+        self._reported_at = time.monotonic()
         self._owed = False
         """A full report was asked for while something was not delivered: the next one is full."""
 
@@ -85,7 +87,12 @@ class Progress:
             self._positions, self._ends = now.positions, now.ends
             self._owed = False
             self._unresolved = now.unresolved
+            self._reported_at = time.monotonic()
             self._log.note(PROGRESS.name, orjson.dumps(report), self.worker)
+
+    def age_s(self) -> float:
+        """Seconds since positions were last reported with everything written delivered."""
+        return time.monotonic() - self._reported_at
 
     def _waited(self, now: Snapshot) -> bool:
         if now.ends != self._ends or now.unresolved != self._unresolved:

@@ -73,6 +73,8 @@ class Shell:
         """Called (from any thread) when everything appended so far is delivered."""
         self.on_halt: Callable[[str, str, str], None] | None = None
         """Called with account, cause id and error when a decision failed."""
+        self.on_record: Callable[[Envelope], None] | None = None
+        """Called with each record that was appended, for figures; must be quick."""
         self._acks = threading.Lock()
         self._leader: Source | None = None
         self._admits = admits
@@ -82,6 +84,10 @@ class Shell:
         self._queues: dict[str, deque[tuple[Incoming, Envelope | RecordError]]] = {}
         self._keys: list[str] = []
         self._rank: dict[str, int] = {}
+        self._first: frozenset[str] = frozenset()
+        """Inputs of the control lane: what comes there waits for nothing."""
+        self._single: frozenset[str] = frozenset()
+        """Inputs with one partition: sources may share their slice of it."""
         self._waiting: set[str] = set()
         self._readers: dict[str, tuple[Source, ...]] = {}
         self._positions: dict[str, int] = {}
@@ -128,6 +134,9 @@ class Shell:
         self.sources = {s.partition: s for s in sorted(sources, key=lambda s: s.partition)}
         self._keys = sorted({k for s in sources for k in s.positions}, key=_lane_first)
         self._rank = {key: rank for rank, key in enumerate(self._keys)}
+        topics = {key: TOPICS[key.rpartition("/")[0]] for key in self._keys}
+        self._first = frozenset(k for k, topic in topics.items() if topic.lane is Lane.CONTROL)
+        self._single = frozenset(k for k, topic in topics.items() if not topic.keyed)
         self._readers = {
             key: tuple(s for s in self.sources.values() if key in s.positions) for key in self._keys
         }
@@ -216,7 +225,11 @@ class Shell:
         moved = True
         while moved:
             moved = False
-            for key in sorted(self._waiting, key=self._rank.__getitem__):
+            for key in (
+                sorted(self._waiting, key=self._rank.__getitem__)
+                if len(self._waiting) > 1
+                else list(self._waiting)
+            ):
                 queue = self._queues[key]
                 while queue and self._ready(key, queue[0][1]):
                     record, event = queue.popleft()
@@ -226,13 +239,15 @@ class Shell:
                     self._waiting.discard(key)
 
     def _ready(self, key: str, event: Envelope | RecordError) -> bool:
-        if isinstance(event, RecordError) or TOPICS[key.rpartition("/")[0]].lane is Lane.CONTROL:
+        if key in self._first or isinstance(event, RecordError):
+            return True
+        if not (event.basis or event.after):
             return True
         return all(s.ready(key, event) for s in self._readers[key])
 
     def _fold(self, record: Incoming, event: Envelope | RecordError) -> None:
         key, offset = record.key, record.offset
-        shared = not TOPICS[key.rpartition("/")[0]].keyed
+        shared = key in self._single
         refused = event if isinstance(event, RecordError) else None
         led = False
         readers = self._readers.get(key, ())
@@ -254,7 +269,10 @@ class Shell:
         if refused and refused.code != NOT_ADMITTED:
             self.dead_letters += 1
             self.log.dead_letter(self.processor, record, refused.reason)
-        self._positions[key] = min((s.positions[key] for s in readers), default=0)
+        if len(readers) == 1:
+            self._positions[key] = readers[0].positions[key]
+        else:
+            self._positions[key] = min((s.positions[key] for s in readers), default=0)
         self._folded.add("" if isinstance(event, RecordError) else event.type)
         if isinstance(event, ClockTicked):
             self.fed = event.data.candle_s > 1
@@ -279,6 +297,8 @@ class Shell:
     def _publish(self, source: Source, record: Envelope) -> None:
         self._since[source.name] = 0
         self._append(source.output, encode(record), record.partitionkey)
+        if self.on_record:
+            self.on_record(record)
 
     def _append(self, output: str, raw: bytes, message_key: str) -> None:
         with self._acks:
@@ -327,6 +347,7 @@ class Shell:
                 "duplicates": sum(s.duplicates for s in self.sources.values()),
                 "halted": sum(len(s.slices.halted) for s in self.sources.values()),
                 "dead_letters": self.dead_letters,
+                "unresolved": self.unresolved(),
             }
 
     # ------------------------------------------------------------------ checkpoints

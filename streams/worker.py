@@ -10,17 +10,20 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 import faust
 
+from domain.source import Source
 from runtime import logs
 from runtime.build import code_digest
 from runtime.health import HealthServer
+from runtime.settings import Settings
 from schemas.codec import encode
 from schemas.control import WorkerNotice, WorkerNoticeData, WorkerStarted, WorkerStartedData
+from schemas.envelope import Envelope
 from schemas.ids import natural_id
 from schemas.scalars import EPOCH_TEXT
 from schemas.topics import CONTROL, PARTITIONS_EMBEDDED, TOPICS
@@ -35,6 +38,7 @@ from streams.progress import Progress
 from streams.recovery import Identity
 from streams.shell import Shell, Snapshot
 from streams.venue_window import outside_window
+from streams.vitals import Vitals
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_S = 1.0
@@ -44,6 +48,9 @@ class Taking(Protocol):
     """What both shells have in common: the pure processors' and the gateway's."""
 
     fed: bool
+    on_record: Callable[[Envelope], None] | None
+    lock: threading.RLock
+    sources: dict[int, Source]
 
     def acquire(self, numbers: Iterable[int]) -> None: ...
     def release(self, numbers: Iterable[int]) -> None: ...
@@ -55,6 +62,7 @@ class Taking(Protocol):
     def outputs(self) -> dict[str, int]: ...
     def fenced(self, record: Incoming) -> bool: ...
     def figures(self) -> dict[str, int]: ...
+    def unresolved(self) -> int: ...
 
 
 class Worker:
@@ -85,8 +93,9 @@ class Worker:
             self.progress.touch,
             watch_at_once=processor == "gateway",
         )
-        self.state = "starting"
-        self.beat_at = time.monotonic()
+        self.vitals = Vitals(processor, self.identity.build, self.shell, self.progress, bootstrap)
+        self.shell.on_record = self.vitals.figures.note
+        self.log.on_error = self.vitals.failed
         self.owned: set[int] = set()
         self._agent_topics = tuple(topic.name for topic in AGENTS[processor])
 
@@ -114,6 +123,7 @@ class Worker:
     def acquire(self, assigned: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Take over the assigned partitions; where to start each agent topic."""
         started = time.monotonic()
+        self.vitals.enter("starting")
         wanted = numbers(self.processor, assigned, self.partitions)
         self.followers.stop()
         self.shell.release(self.owned - wanted)
@@ -123,7 +133,8 @@ class Worker:
         self.followers.start(
             {key: self.shell.position(key) for key in facts}, self.shell.outputs(), self._watch
         )
-        self.state = "live"
+        self.vitals.look()
+        self.vitals.enter("live")
         logger.info("live with %s after %.2f s", sorted(wanted), time.monotonic() - started)
         self.progress.touch(full=True)
         self._announce()
@@ -171,22 +182,14 @@ class Worker:
 
     # ------------------------------------------------------------------ running
 
-    def health(self) -> dict[str, object]:
-        """Answer of `/health`."""
-        beat_s = time.monotonic() - self.beat_at
-        return {
-            "worker": self.processor,
-            "state": self.state,
-            "healthy": self.state == "live" and beat_s < 5,
-            "heartbeat_age_s": round(beat_s, 2),
-            "build": self.identity.build,
-            "sources": sorted(self.epochs()),
-            **self.shell.figures(),
-        }
-
-    def run(self) -> None:
-        """Serve until the process is told to stop."""
-        server = HealthServer(probe=self.health)
+    def run(self, port: int = 0) -> None:
+        """Serve until the process is told to stop; health on `port` (0: a free one)."""
+        server = HealthServer(
+            port,
+            probe=self.vitals.health,
+            metrics=self.vitals.metrics,
+            host=Settings.load().health_host,
+        )
         server.start()
         (self.folder / f"{self.processor}.port").write_text(str(server.port))
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -199,6 +202,7 @@ class Worker:
             receive=self.shell.receive,
             after=self.progress.touch,
             datadir=str(self.folder / "faust"),
+            beat=self.vitals.loop_beat,
         )
         sys.argv[1:] = []
         faust.Worker(
@@ -208,12 +212,13 @@ class Worker:
     def _beat(self) -> None:
         while True:
             time.sleep(HEARTBEAT_S)
-            if self.state != "live":
+            self.vitals.fold()
+            if self.vitals.state != "live":
                 continue
             try:
                 self.shell.checkpoint(time.monotonic())
                 self.progress.touch(full=True)
-                self.beat_at = time.monotonic()
+                self.vitals.beat()
             except BaseException:
                 logger.critical("heartbeat failed; ending the process", exc_info=True)
                 logging.shutdown()
@@ -228,13 +233,17 @@ def configuration() -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one worker."""
+    settings = Settings.load()
     parser = argparse.ArgumentParser(description="One worker of Quantum Trader")
     parser.add_argument("processor", choices=sorted(AGENTS))
-    parser.add_argument("--kafka", required=True, help="bootstrap servers")
+    parser.add_argument("--kafka", default=settings.kafka, help="bootstrap servers")
+    parser.add_argument("--health-port", type=int, default=0, help="port of /health; 0: free one")
     parser.add_argument("--folder", required=True, type=Path, help="folder for logs and ports")
     parser.add_argument("--instance", default=None, help="static group member id")
     parser.add_argument("--partitions", type=int, default=PARTITIONS_EMBEDDED)
     options = parser.parse_args(arguments)
+    if options.kafka is None:
+        parser.error("say --kafka HOST:PORT, or set QUANTUM_KAFKA")
     options.folder.mkdir(parents=True, exist_ok=True)
     logs.configure(options.processor, options.folder)
     sampling.start(options.processor)
@@ -246,7 +255,7 @@ def main(arguments: list[str] | None = None) -> None:
         instance=instance,
         partitions=options.partitions,
     )
-    worker.run()
+    worker.run(options.health_port)
 
 
 if __name__ == "__main__":

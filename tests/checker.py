@@ -19,7 +19,7 @@ def valid(records, need):
     for *at, raw in sorted(records, key=lambda r: r[:3]):
         try:
             e = json.loads(raw)
-            parsed.append((tuple(at), e, e["type"].removesuffix(".v1"), e["id"]))
+            parsed.append((tuple(at), e, e["type"].rpartition(".v")[0], e["id"]))
             if e["type"] == "source.skipped.v1":
                 skipped.add(tuple(e["data"][k] for k in ("topic", "partition", "offset")))
         except (ValueError, TypeError, KeyError):

@@ -115,10 +115,12 @@ class Answering(threading.Thread):
 
 @pytest.fixture(scope="session")
 def answering(crash_kafka: str) -> Iterator[None]:
-    """The control processor, and risk for the accounts main and doctor."""
+    """The control processor; risk for the accounts main and doctor; execution for main."""
     numbers = sorted({partition_of(account, 8) for account in ("main", "doctor")})
     risk = [Source(build("risk", number, 8), number, 8) for number in numbers]
-    thread = Answering(crash_kafka, [Source(build("control", 0, 8), 0, 8), *risk])
+    main = partition_of("main", 8)
+    execution = Source(build("execution", main, 8), main, 8)
+    thread = Answering(crash_kafka, [Source(build("control", 0, 8), 0, 8), *risk, execution])
     thread.start()
     yield
     thread.ending.set()

@@ -57,6 +57,7 @@ from schemas.trade import (
     Verdict,
     VerdictData,
 )
+from schemas.trade_commands import CommandJudged, CommandJudgedData, Instruction
 
 ACCOUNT = "main"
 PARTITIONS = 8
@@ -258,6 +259,23 @@ class World:
         items = self._send(
             self._key("trade.signal.safe"), SignalJudged(**head, data=VerdictData(items=verdicts))
         )
+        assert len(self.records) == before + 1, "a request is answered by exactly one record"
+        return items
+
+    # ------------------------------------------------------------------ judged commands
+
+    def instruct(self, action: str, symbol: str = BTC, **more: Any) -> list[Any]:
+        """One approved instruction of a person; the items of its one answer."""
+        item = Instruction.model_validate(
+            {"id": self._id(), "action": action, "symbol": symbol, **more}
+        )
+        data = CommandJudgedData(
+            command_id=self._id(), command_type="command.test.v1", operator="ann", reason="why",
+            verdict="approved", items=(item,), figures={}, policy_version=self.version,
+        )  # fmt: skip
+        before = len(self.records)
+        head = self._head(f"/risk/{PARTITION}")
+        items = self._send(self._key("trade.signal.safe"), CommandJudged(**head, data=data))
         assert len(self.records) == before + 1, "a request is answered by exactly one record"
         return items
 

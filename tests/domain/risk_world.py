@@ -317,6 +317,17 @@ class RiskWorld:
         assert record.type == "trade.signal.judged.v1", record
         return record.data.items  # type: ignore[attr-defined,no-any-return]
 
+    def command(self, kind: Any, **data: Any) -> Any:
+        """A person's command; the data of the record that answers it."""
+        model = kind.model_fields["data"].annotation
+        fields = {"operator": "ann", "reason": "test", **data}
+        event = self.event(kind, model(**fields), "/hand")
+        assert self.fold("commands.trade", event)
+        (record,) = self.source.decide(f"commands.trade/{self.partition}", event)
+        self.log.append((OWN, record))
+        assert record.type == "trade.command.judged.v1", record
+        return record.data  # type: ignore[attr-defined]
+
     def ask(self, symbol: str = "BTCUSDT", side: Any = "BUY", **more: Any) -> Verdict:
         """Publish one signal and return its verdict."""
         time = more.pop("time", None)

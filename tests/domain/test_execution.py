@@ -210,7 +210,7 @@ def test_a_tick_with_nothing_open_asks_for_no_account() -> None:
 
 def test_control_of_other_partitions_accounts_asks_for_none() -> None:
     world = World()
-    change = next(e for _, _, e in world.log if e.type == "policy.changed.v1")
+    change = next(e for _, _, e in world.log if e.type == "policy.changed.v2")
     assert list(world.source.decider.asks(world.source.slices, change)) == [ACCOUNT]
     other = Execution((PARTITION + 1) % PARTITIONS, PARTITIONS)
     assert list(other.asks(world.source.slices, change)) == []

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from domain.execution_state import CLOSING, PROTECTIVE
+from domain.execution_state import CLOSING, PROTECTIVE, REDUCING
 from schemas.scalars import time_text
 from tests.domain.execution_world import BTC, ETH, SECOND, World
 
@@ -243,7 +243,7 @@ class Trading(RuleBasedStateMachine):
             self.stop(0)
         for _ in range(12):
             for order in list(self.resting.values()):
-                if order.purpose in CLOSING:
+                if order.purpose in REDUCING:
                     self.take(self.world.report(*self.fill(order, None)))
             while self.questions:
                 self.read_back()

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.policy_changes import Change, Refusal, allowed_values, change_policy, value_at
+from domain.policy_changes import (
+    Change,
+    Refusal,
+    allowed_values,
+    change_policy,
+    rollback,
+    value_at,
+)
 from schemas.policy import EMERGENCY_FIELDS, Policy, RlV3Live
 
 POLICY = Policy()
@@ -153,3 +160,38 @@ def test_whatever_is_given_the_answer_is_a_valid_policy_or_a_refusal(
             assert (list(stored) if isinstance(stored, tuple) else stored) == value
     else:
         assert result.sentence
+
+
+# ---------------------------------------------------------------- rollback
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "cooldown_s": st.integers(0, 1000),
+            "max_size_pct": st.integers(1, 100),
+            "strategy": st.sampled_from([None, "baseline"]),
+            "restricted_symbols": st.lists(st.sampled_from(["BTCUSDT", "ETHUSDT"]), unique=True),
+            "allow_new_trades": st.booleans(),
+        },
+    )
+)
+def test_a_rollback_gives_every_value_back(changes: dict[str, Any]) -> None:
+    later = changed(**changes)
+    back, left = rollback(later, POLICY)
+    assert left == []
+    result = change_policy(later, back, opening=False)
+    assert isinstance(result, Change), result
+    assert result.policy == POLICY
+
+
+def test_a_rollback_across_an_emergency_leaves_what_the_emergency_holds() -> None:
+    stopped = POLICY.model_copy(
+        update={"emergency_mode": True, "allow_new_trades": False, "emergency_reason": "smoke"}
+    )
+    back, left = rollback(stopped.model_copy(update={"cooldown_s": 1}), POLICY)
+    assert back == {"cooldown_s": 180}
+    assert left == ["emergency_mode", "allow_new_trades", "emergency_reason"]
+    back, left = rollback(POLICY, stopped)
+    assert back == {}, "no rollback brings an emergency back"

@@ -217,6 +217,18 @@ def test_the_halt_file_ends_entries_and_halt_all_sends_nothing() -> None:
     assert world.requests(Place) == 2
 
 
+def test_an_entry_in_a_paused_symbol_is_not_sent_and_an_exit_is() -> None:
+    world = World()
+    world.policy(paused_symbols=("BTCUSDT",))
+    exit_ = order("exit", reduce_only=True, side="SELL", purpose="exit_command")
+    world.decide(order("a"), exit_)
+    world.pump()
+    assert [(e.status, e.why) for e in world.items("ended")] == [
+        ("NEVER_SENT", "BTCUSDT is paused in main")
+    ]
+    assert world.requests(Place) == 1
+
+
 def test_a_cancel_of_an_order_that_was_never_sent_ends_it() -> None:
     world = World()
     a = order("a")

@@ -169,9 +169,11 @@ class Log:
             confidence="0.7",
             policy_version=1,
         )
-        answer = trade.VerdictData(items=(verdict,))
-        self.own("risk", SIGNAL_SAFE, account, trade.SignalJudged, answer)
+        self.judged(account, verdict)
         return verdict.id
+
+    def judged(self, account: str, *items: Any) -> None:
+        self.own("risk", SIGNAL_SAFE, account, trade.SignalJudged, trade.VerdictData(items=items))
 
     def order(self, account: str, side: str, purpose: str, quantity: str = "0.02") -> str:
         """An order as decided; returns its id."""

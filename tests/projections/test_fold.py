@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from projections.digest import columns, compare, fold_rows
 from projections.fold import Fold
-from projections.log import Cursor, Partition, absorb
+from projections.log import Cursor, absorb
+from projections.reading import Partition
 from projections.tables import FOLDED, KEYS, metadata
 from schemas.codec import decode
 from schemas.ids import natural_id

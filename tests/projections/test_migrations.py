@@ -1,5 +1,7 @@
 """Goal: the chain makes exactly the tables that the projector writes, and takes them away again."""
 
+from typing import Any
+
 import psycopg
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -26,6 +28,35 @@ def test_the_chain_goes_up_down_and_up_again(database: str) -> None:
     assert tables(database, "live") == {"alembic_version"}
     assert chain.upgrade(database) == chain.head()
     assert tables(database, "live") == {*metadata.tables, "alembic_version"}
+
+
+def shape(uri: str) -> list[Any]:
+    """Everything the catalogue says about `live`."""
+    with psycopg.connect(uri) as connection:
+        connection.execute("SET search_path TO live")
+        found = [
+            connection.execute(query.replace(":schema", "'live'")).fetchall()
+            for query in (_COLUMNS, _CONSTRAINTS, _INDEXES)
+        ]
+        views = connection.execute(
+            "SELECT viewname, definition FROM pg_views WHERE schemaname = 'live'"
+        )
+        return [*found, views.fetchall()]
+
+
+def test_every_revision_is_the_same_whether_it_is_reached_from_below_or_from_above(
+    database: str,
+) -> None:
+    revisions = chain.revisions()
+    assert revisions[-1] == chain.head()
+    below = {}
+    for revision in revisions:
+        assert chain.upgrade(database, revision=revision) == revision
+        below[revision] = shape(database)
+    for revision in reversed(revisions[:-1]):
+        assert chain.downgrade(database, revision=revision) == revision
+        assert shape(database) == below[revision]
+    assert chain.downgrade(database) is None
 
 
 def recent(uri: str) -> list[str]:
@@ -81,6 +112,10 @@ def test_the_migrated_constraints_and_view_are_those_of_the_metadata(migrated: s
     assert made["live"] == made["fresh"]
 
 
+_COLUMNS = """
+SELECT table_name, column_name, data_type, is_nullable, column_default, generation_expression
+FROM information_schema.columns WHERE table_schema = :schema ORDER BY 1, 2
+"""
 _CONSTRAINTS = """
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(c.oid) FROM pg_constraint c
 JOIN pg_namespace n ON n.oid = c.connamespace

@@ -7,12 +7,14 @@ import threading
 import psycopg
 import pytest
 
+import projections.rebuild as module
 from migrations import chain
-from projections import queries
+from projections import queries, swapping
 from projections.database import ProjectionError, connect, engine
 from projections.digest import equals_replay
 from projections.projector import Projector
-from projections.rebuild import rebuild, rollback
+from projections.rebuild import rebuild
+from projections.swapping import rollback
 from tests.projections.builders import Log
 from tests.projections.conftest import project_all, wait_for
 from tests.projections.days import day
@@ -153,3 +155,65 @@ def test_a_rebuild_makes_tables_where_there_were_none(broker: str, database: str
         publish(broker, log.messages[count:])
         wait_for(lambda: sum(projector.positions.values()) == len(log.messages), "the rest")
     assert equals_replay(broker, database) == (True, [])
+
+
+def test_one_projection_is_mended_in_place_while_the_projector_goes_on(
+    broker: str, migrated: str
+) -> None:
+    log = day(3)
+    publish(broker, log.messages)
+    project_all(broker, migrated, len(log.messages))
+    with psycopg.connect(migrated) as connection:
+        connection.execute("UPDATE live.trades SET net = 7 WHERE closed_at IS NOT NULL")
+        changed = connection.execute("UPDATE live.fills SET fee = 9").rowcount
+    with running(Projector(broker, migrated)) as projector:
+        wait_for(lambda: projector.connected, "the start")
+        result = rebuild(broker, migrated, verify=True, projection="trades")
+        assert result.equal is False
+        assert {line.split()[0] for line in result.differences} == {"trades"}
+        assert result.replaced == 2 * 6
+        assert rebuild(broker, migrated, verify=True, projection="trades").replaced == 0
+        assert rebuild(broker, migrated, verify=False, projection="fills").replaced == 2 * changed
+        assert rebuild(broker, migrated, verify=True, projection="events").equal is True
+        count = len(log.messages)
+        log.trade("main")
+        publish(broker, log.messages[count:])
+        wait_for(lambda: sum(projector.positions.values()) == len(log.messages), "the rest")
+    assert schemas(migrated) == {"live"}
+    assert equals_replay(broker, migrated) == (True, [])
+
+
+def test_a_projection_that_does_not_exist_is_refused_with_the_names_of_all(
+    broker: str, migrated: str
+) -> None:
+    with pytest.raises(ProjectionError, match="No projection 'wins': one of commands_rejected, em"):
+        rebuild(broker, migrated, verify=False, projection="wins")
+    assert schemas(migrated) == {"live"}
+
+
+def test_live_tables_far_behind_the_log_are_compared_there_and_then_overtaken(
+    broker: str, migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TAIL_MAX", 20)  # the rest is loaded into complete tables
+    log = day(4)
+    half = len(log.messages) // 2
+    publish(broker, log.messages[:half])
+    project_all(broker, migrated, half)
+    publish(broker, log.messages[half:])
+    result = rebuild(broker, migrated, verify=True)
+    assert (result.equal, result.differences) == (True, [])
+    assert result.events == len(log.messages)
+    assert equals_replay(broker, migrated) == (True, [])
+
+
+def test_a_second_rebuild_is_refused_while_one_runs(
+    broker: str, migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swapping, "_LOCK_WAIT_S", 0.1)
+    with connect(migrated, autocommit=True) as other:
+        swapping.take_lock(other, "")
+        with pytest.raises(ProjectionError, match="Another rebuild is running"):
+            rebuild(broker, migrated, verify=False)
+        with pytest.raises(ProjectionError, match="A rebuild is running"):
+            rollback(migrated)
+    assert schemas(migrated) == {"live"}

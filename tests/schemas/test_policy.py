@@ -78,7 +78,7 @@ def test_unknown_fields_are_refused() -> None:
 
 
 def test_ranges_of_decimals_stand_in_the_json_schema() -> None:
-    assert '"maximum_text": "100000"' in json_schema("policy.changed.v1")
+    assert '"maximum_text": "100000"' in json_schema("policy.changed.v2")
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ class MemoryLog:
         self.step()
         return self.broker.end(key)
 
-    def ends(self, keys: Iterable[str]) -> dict[str, int]:
+    def ends(self, keys: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, int]:
         return {key: self.end(key) for key in keys}
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:

@@ -26,7 +26,7 @@ def test_the_scenario_shows_what_crash_tests_are_about() -> None:
     world = World.thawed(ref.frozen[-1])
     found = valid(world)
     types = {f.event.type for f in found}
-    assert {"emergency.activated.v1", "emergency.reset.v1", "command.rejected.v1"} <= types
+    assert {"emergency.activated.v2", "emergency.reset.v2", "command.rejected.v1"} <= types
     orders = of_type("trade.order.decided.v1", found)
     purposes = {item.purpose for item in orders if item.kind == "order"}
     assert {"entry", "stop", "target", "exit_signal", "emergency_close"} <= purposes

@@ -23,7 +23,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
-from commands.demo import _moment, demo_plan
+from commands import values
+from commands.demo import demo_plan
 from commands.live import LiveSystem
 from replay.engine import Engine, accounts_of
 from replay.log import LogRecord, read_kafka
@@ -236,7 +237,7 @@ def told_by_engine(start: str, end: str) -> Told:
 
 def moment(text: str) -> datetime:
     """A time as people write it on the command line."""
-    return _moment("--from", text)
+    return values.moment("--from", text)
 
 
 def assert_same(found: Told, expected: Told) -> None:

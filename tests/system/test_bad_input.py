@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from commands.dlq import letters
+from commands.letters import letters
 from commands.publish import build
 from gateways.candles import read_candles
 from gateways.feed_records import fed_records, milliseconds, stamp

@@ -1,0 +1,259 @@
+"""A process that loads a shadow: `python -m projections.loader`, told what to do on stdin.
+
+It reads its partitions from where the shadow's positions stand up to their targets, folds trusted
+bytes, and commits rows together with positions every so many records: killed at any moment, what
+it leaves is a shadow that stands at those positions. It ends when stdin does, so no parent that
+was killed leaves it behind. Imports are few: a rebuild waits for them.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
+
+import orjson
+import psycopg
+from confluent_kafka import TopicPartition
+
+from projections.memory import memory_mib
+from projections.reading import READ_MAX, consumer, good
+from projections.text_rows import COLUMNS, STATES, Key
+from projections.trusted import DistrustError, TrustedFold
+from runtime.security import postgres_secret
+from schemas.validity import Validity
+
+LINES_MAX = 4_000
+"""Lines of a table gathered before a COPY: about 1 MB."""
+INTENTS_MAX = 500
+TELL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a loader is told. `targets`: [topic, partition, end]. `checkpoint`: records a commit.
+    `tables`: what is written, None: everything."""
+
+    kafka: str
+    postgres: str
+    schema: str
+    targets: list[tuple[str, int, int]]
+    checkpoint: int
+    tables: list[str] | None = None
+
+
+@dataclass(slots=True)
+class Place:
+    """A partition's cursor, as :class:`projections.log.Cursor`, and where it ends."""
+
+    topic: str
+    partition: int
+    target: int
+    next_offset: int = 0
+    events: int = 0
+    undecodable: int = 0
+    validity: Validity = field(default_factory=Validity)
+    stopped: str | None = None
+    stored: int = 0
+    """Next offset as the shadow has it."""
+
+
+class Loader:
+    """Loads the partitions of a job. `done`: records read so far."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.done = 0
+        self.fold = TrustedFold()
+        self.tables = [n for n in COLUMNS if job.tables is None or n in job.tables]
+        self._unwritten = [n for n in COLUMNS if n not in self.tables]
+        self._connection = psycopg.connect(
+            job.postgres,
+            options="-c timezone=UTC -c synchronous_commit=off",
+            application_name="quantum-rebuild",
+            **postgres_secret(),
+        )
+        self.places = self._load_places()
+
+    def run(self) -> None:
+        """Read, fold, write; returns when every partition is at its target."""
+        left = {k: p for k, p in self.places.items() if p.next_offset < p.target}
+        reader = consumer(self.job.kafka, "rebuild", bulk=True)
+        try:
+            for key, place in list(left.items()):
+                bottom = reader.get_watermark_offsets(TopicPartition(*key), timeout=10)[0]
+                if place.next_offset < bottom:  # retention has removed what was before
+                    place.next_offset = min(bottom, place.target)
+                    if place.next_offset >= place.target:
+                        del left[key]
+            reader.assign([TopicPartition(*key, p.next_offset) for key, p in left.items()])
+            committed = 0
+            while left:
+                self._take(reader.consume(READ_MAX, 0.1), left, reader)
+                if self.done - committed >= self.job.checkpoint:
+                    self.commit()
+                    committed = self.done
+            self.commit()
+        finally:
+            reader.close()
+            self._connection.close()
+
+    def _take(self, messages: list[Any], left: dict[tuple[str, int], Place], reader: Any) -> None:
+        absorb = self.fold.absorb
+        for key, offset, raw in good(messages):
+            place = left.get(key)
+            if place is None or offset >= place.target:
+                continue
+            absorb(place, offset, raw)
+            self.done += 1
+            if offset + 1 >= place.target or place.stopped is not None:
+                del left[key]
+                reader.incremental_unassign([TopicPartition(*key)])
+        lines = self.fold.rows.lines
+        if len(lines["events"]) >= LINES_MAX or len(lines["intents"]) >= INTENTS_MAX:
+            self._write()
+
+    # ------------------------------------------------------------------ database
+
+    def commit(self) -> None:
+        """States, what is left of the lines, and positions; then all of it stands."""
+        self.fold.rows.settle()
+        self._write()
+        late = self.fold.rows.late
+        with self._connection.cursor() as cursor:
+            kept = [pair for pair in late if pair[0] in self.tables]
+            if kept:
+                into = f'"{self.job.schema}".rebuild_late (name, change)'
+                cursor.executemany(_sql(f"INSERT INTO {into} VALUES (%s, %s)"), kept)
+            late.clear()
+            moved = [place for place in self.places.values() if place.next_offset != place.stored]
+            cursor.executemany(
+                _sql(
+                    f'UPDATE "{self.job.schema}".offsets SET next_offset = %s, events = %s, '
+                    "undecodable = %s, sources = %s WHERE topic = %s AND partition = %s "
+                    "AND next_offset = %s"
+                ),
+                [
+                    (
+                        p.next_offset, p.events, p.undecodable,
+                        orjson.dumps(p.validity.sources, option=orjson.OPT_SORT_KEYS).decode(),
+                        p.topic, p.partition, p.stored,
+                    )
+                    for p in moved
+                ],
+            )  # fmt: skip
+            if moved and cursor.rowcount != len(moved):  # the last commit of one that was killed
+                raise RuntimeError("positions moved meanwhile")
+        self._connection.commit()
+        for place in moved:
+            place.stored = place.next_offset
+
+    def _write(self) -> None:
+        rows = self.fold.rows
+        with self._connection.cursor() as cursor:
+            for name in self.tables:
+                if rows.lines.get(name):
+                    columns = ", ".join(f'"{column}"' for column in COLUMNS[name])
+                    target = f'"{self.job.schema}"."{name}" ({columns})'
+                    with cursor.copy(_sql(f"COPY {target} FROM STDIN")) as copy:
+                        copy.write(rows.drain(name))
+        for name in self._unwritten:
+            rows.lines.get(name, []).clear()
+
+    def _load_places(self) -> dict[tuple[str, int], Place]:
+        """Cursors as the shadow has them, and the keys that stand in it already."""
+        schema, connection = self.job.schema, self._connection
+        places: dict[tuple[str, int], Place] = {}
+        rows = connection.execute(
+            _sql(
+                "SELECT topic, partition, next_offset, events, undecodable, sources "
+                f'FROM "{schema}".offsets'
+            )
+        ).fetchall()
+        stored = {(topic, partition): rest for topic, partition, *rest in rows}
+        for topic, partition, target in self.job.targets:
+            at, events, undecodable, sources = stored[topic, partition]
+            known = {name: (epoch, sequence) for name, (epoch, sequence) in sources.items()}
+            places[topic, partition] = Place(
+                topic, partition, target, at, events, undecodable, Validity(known), stored=at
+            )
+        if any(rest[0] for rest in stored.values()):
+            self._load_keys()
+        connection.rollback()
+        return places
+
+    def _load_keys(self) -> None:
+        rows = self.fold.rows
+        for name in (*STATES, *rows.seen):
+            keys = _KEYS.get(name)
+            if keys is None:
+                continue
+            found = self._connection.execute(
+                _sql(f'SELECT {keys} FROM "{self.job.schema}"."{name}"')
+            ).fetchall()
+            into: set[Key] = rows.stored[name] if name in STATES else rows.seen[name]
+            into.update(row[0] if len(row) == 1 else row for row in found)
+
+
+_KEYS = {
+    "orders": "order_id::text", "trades": "trade_id::text", "positions": "account, symbol",
+    "emergencies": "emergency_id::text", "fills": "id::text", "intents": "id::text",
+    "equity": "id::text", "policy_snapshots": "account, version", "commands_rejected": "id::text",
+}  # fmt: skip
+
+
+def _sql(text: str) -> LiteralString:
+    """SQL composed of names in this package's code."""
+    return text
+
+
+def main() -> int:
+    """Do the job that stands on the first line of stdin; progress and the end go to stdout."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 0
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        loader = Loader(Job(**orjson.loads(line)))
+        ended = threading.Event()
+        teller = threading.Thread(target=_tell_now_and_then, args=(loader, ended), daemon=True)
+        teller.start()
+        loader.run()
+        ended.set()
+        teller.join()
+        _tell(
+            done=loader.done,
+            ended=True,
+            checked=loader.fold.checked,
+            cpu_s=time.process_time(),
+            memory_mib=memory_mib(),
+        )
+    except DistrustError as error:
+        _tell(distrust=str(error))
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        _tell(distrust=str(error).splitlines()[0])
+    except Exception as error:
+        _tell(error=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+    return 0
+
+
+def _tell_now_and_then(loader: Loader, ended: threading.Event) -> None:
+    while not ended.wait(TELL_S):
+        _tell(done=loader.done)
+
+
+def _tell(**what: Any) -> None:
+    sys.stdout.buffer.write(orjson.dumps(what) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""The engine that folds outside records in bulk: only those that someone waits for are delivered.
+
+Sources stand where their own inputs are; `market` and `clock` are brought up to date when a source
+is about to decide (:attr:`Source.catch_up`), by `skip` instead of fold. Everything else, order of
+delivery included, is :class:`Engine`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from domain.decider import OWN
+from domain.skipping import Outside
+from domain.source import Source
+from domain.waits import EVERYTHING, Waits
+from gateways.feed_records import Scripted
+from replay.backtest_course import STAGES, TICKED, Course
+from replay.engine import Engine
+from replay.memory_log import Stored
+from schemas.topics import CLOCK, MARKET
+
+_MARKET, _CLOCK = f"{MARKET.name}/0", f"{CLOCK.name}/0"
+
+
+class Standing(Outside, Protocol):
+    """A place with its offsets, that can be moved forward."""
+
+    @property
+    def place(self) -> int:
+        """Where it stands (:mod:`replay.backtest_course`)."""
+
+    @property
+    def market_offset(self) -> int:
+        """Next offset of `market`."""
+
+    @property
+    def clock_offset(self) -> int:
+        """Next offset of `clock`."""
+
+    def go(self, place: int) -> None:
+        """Stand at a later place."""
+
+
+class Search(Protocol):
+    """Finds the next place at which a decider is woken."""
+
+    def expect(self, number: int, waits: Waits) -> None:
+        """What decider `number` waits for from now on."""
+
+    def next(self, before: int) -> tuple[int, list[int]] | None:
+        """The next place and who is woken there; None: nobody before place `before`, which is that
+        of an instant's end."""
+
+
+class BulkEngine(Engine):
+    """An engine with a place in the outside records. Feed the listing before :meth:`follow`."""
+
+    def __init__(self, course: Course, outside: Standing, **engine: Any) -> None:
+        self.course, self.outside = course, outside
+        self._at: dict[str, int] = {}
+        """Where each source's market and clock stand."""
+        self._gateways_at = -2
+        self._dirty: dict[int, Source] = {}
+        self._waiting: dict[str, list[tuple[int, Source]]] = {}
+        self._following = False
+        super().__init__(**engine)
+        for number, source in enumerate(self.sources):
+            self._index(number, source)
+        self._heard = {"control/0"}
+        for number in self.gateways:
+            self._heard |= {f"trade.order/{number}", f"venue.report/{number}"}
+
+    def _index(self, number: int, source: Source) -> None:
+        """Note which records may change what a source waits for."""
+        topics = getattr(source.decider, "waits_on", None)
+        for key in source.positions:
+            topic = key.rpartition("/")[0]
+            if topic not in (MARKET.name, CLOCK.name) and (topics is None or topic in topics):
+                self._waiting.setdefault(key, []).append((number, source))
+        if topics is None or OWN in topics:
+            self._waiting.setdefault(source.output, []).append((number, source))
+
+    def follow(self, search: Search, script: list[tuple[int, Scripted]]) -> None:
+        """Run from the place before the first instant to the end. `script`: events and the places
+        they follow, in order."""
+        self._following = True
+        for source in self.sources:
+            source.catch_up = self._catch_up
+        self._stand(self.outside.place)
+        self._dirty.update(enumerate(self.sources))
+        for place, item in (*script, (self.course.end, None)):
+            while True:
+                self._expect(search)
+                woken = search.next(place) if place > self.outside.place else None
+                if woken is None:
+                    break
+                self._wake(*woken)
+            self._stand(place)
+            if item is not None:
+                self.feed(item.topic, item.event)
+
+    def _stand(self, place: int) -> None:
+        self.outside.go(place)
+        self.log.unkept[_MARKET] = self.outside.market_offset
+        self.log.unkept[_CLOCK] = self.outside.clock_offset
+
+    def _wake(self, place: int, numbers: list[int]) -> None:
+        """Deliver the record at a place to those who wait for it."""
+        self._stand(place)
+        event = self.course.event(place)
+        key = _CLOCK if place % STAGES == TICKED else _MARKET
+        for number in numbers:
+            source = self.sources[number]
+            self._catch_up(source)
+            self._dirty[number] = source
+            for record in source.decide(key, event):
+                self.append(source.output, record)
+        self.run()
+
+    def _expect(self, search: Search) -> None:
+        """Ask those anew whose state has changed."""
+        for number, source in self._dirty.items():
+            waits = getattr(source.decider, "waits", None)
+            if waits is None:
+                search.expect(number, EVERYTHING)
+                continue
+            if MARKET.name in source.decider.waits_on:  # type: ignore[attr-defined]
+                self._catch_up(source)
+            search.expect(number, waits(source.slices))
+        self._dirty.clear()
+
+    def _catch_up(self, source: Source) -> None:
+        place = self.outside.place
+        if self._at.get(source.name) == place:
+            return
+        self._at[source.name] = place
+        slices, positions = source.slices, source.positions
+        own = getattr(source.decider, "skip", None)
+        if _MARKET in positions:
+            if own is not None:
+                own(slices[MARKET.name], self.outside)
+            else:
+                slices[MARKET.name].skip(self.outside)
+            positions[_MARKET] = self.outside.market_offset
+        if _CLOCK in positions:
+            slices[CLOCK.name].skip(self.outside)
+            positions[_CLOCK] = self.outside.clock_offset
+
+    def _deliver(self, stored: Stored) -> None:
+        if not self._following:
+            super()._deliver(stored)
+            return
+        key, event = stored.key, stored.event
+        for number, source in self._waiting.get(key, ()):
+            self._dirty[number] = source
+        for source in self._readers.get(key, ()):
+            if source.fold(key, stored.offset, event):
+                for record in source.decide(key, event):
+                    self.append(source.output, record)
+        if key in self._heard:
+            if self._gateways_at != self.outside.place:
+                self._advance_gateways()
+            for gateway in self.gateways.values():
+                gateway.deliver(key, stored.offset, event)
+
+    def _advance_gateways(self) -> None:
+        outside = self.outside
+        self._gateways_at = outside.place
+        ends: Mapping[str, int] = {_MARKET: outside.market_offset, _CLOCK: outside.clock_offset}
+        for gateway in self.gateways.values():
+            gateway.after.update((key, end) for key, end in ends.items() if end)
+            core = gateway.core
+            core.now = max(core.now, outside.market_time, outside.clock_time)
+
+

@@ -1,0 +1,411 @@
+"""The slow path: every point of every candle is looked at, in order, in plain Python.
+
+No look-ahead and no numpy: it keeps what folding would have left as it goes (one hourly range a
+symbol, folded candle by candle), and asks at each record whether a wait is met. It checks the fast
+path's index, search and tables. Implements :class:`domain.skipping.Outside` and the search.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
+
+from domain.market_state import ClosedCandle
+from domain.points import path
+from domain.regime import UNIT, HourlyRange
+from domain.skipping import Point
+from domain.strategy import Bar
+from domain.waits import EquityBound, Level, Waits
+from replay.backtest_course import (
+    BEFORE,
+    CLOSED,
+    INSTANTS,
+    MINUTE_US,
+    PRICED,
+    SCRIPTED,
+    SETTLED,
+    STAGES,
+    TICKED,
+    Course,
+    Rows,
+)
+from replay.fast_search import MARGIN, NEVER, level_of, tick_bounds
+from schemas.scalars import EPOCH_TEXT, text, time_text
+
+HOUR_US = 3_600_000_000
+RECENT_US = 60_000_000
+
+
+class _Symbol:
+    """One symbol as it goes: candles of the run as plain lists, last price, range."""
+
+    def __init__(self, rows: Rows) -> None:
+        a, b = rows.after, rows.stop
+        series = rows.series
+        t, c = series.ticks, series.candles
+        columns = (t.open, t.high, t.low, t.close)
+        self.series = series
+        self.ticks = list(zip(*(column[a:b].tolist() for column in columns), strict=True))
+        floats = (c.open, c.high, c.low, c.close, c.volume)
+        self.floats = list(zip(*(column[a:b].tolist() for column in floats), strict=True))
+        self.minutes: list[int] = rows.minute[a:b].tolist()
+        self.opened_us = [ms * 1000 for ms in c.ts_ms[a:b].tolist()]
+        self.warm = rows.first - rows.after
+        self.row = 0
+        """The next row to open; `closed` candles have closed."""
+        self.closed = 0
+        self.closed_minute: int | None = None
+        self.path: tuple[int, ...] = ()
+        """Of the candle that is open; empty where none is."""
+        self.hourly = HourlyRange()
+        self.unit = (Fraction(series.tick, 10**series.places) / Fraction(UNIT)).as_integer_ratio()
+        self._hour, self._hour_text = -1, ""
+
+    def open(self, minute: int) -> bool:
+        """Take the candle that opens in a minute; False: none does."""
+        if self.row < len(self.minutes) and self.minutes[self.row] == minute:
+            self.path = path(*self.ticks[self.row])
+            self.row += 1
+            return True
+        self.path = ()
+        return False
+
+    def points(self, point: int) -> int:
+        """How many prices were seen; `point`: the last one of the open candle."""
+        count = (self.row - self.warm) * INSTANTS
+        return max(count - (INSTANTS - 1 - point if self.path else 0), 0)
+
+    def price(self, ordinal: int) -> int:
+        """The n-th price (0: the first), whole ticks."""
+        row, point = divmod(ordinal, INSTANTS)
+        return path(*self.ticks[self.warm + row])[point]
+
+    def standing(self, point: int) -> int:
+        """The last price, whole ticks; -1 before the first."""
+        if self.path and point >= 0:
+            return self.path[point]
+        n = self.points(point) - 1
+        return self.price(n) if n >= 0 else -1
+
+    def point_us(self, ordinal: int) -> int:
+        row, point = divmod(ordinal, INSTANTS)
+        opened_us: int = self.opened_us[self.warm + row]
+        return opened_us + point * (MINUTE_US // INSTANTS)
+
+    def close(self, minute: int) -> bool:
+        """Close the candle that opened in a minute; False: none did."""
+        n = self.closed
+        if n >= len(self.minutes) or self.minutes[n] != minute:
+            return False
+        _, high, low, close = self.ticks[n]
+        up, down = self.unit
+        self.hourly.fold_units(
+            self._minute_text(self.opened_us[n]),
+            high * up // down, low * up // down, close * up // down,
+        )  # fmt: skip
+        self.closed += 1
+        self.closed_minute = minute
+        return True
+
+    def _minute_text(self, us: int) -> str:
+        """Canonical time up to the minute."""
+        hour, rest = divmod(us, HOUR_US)
+        if hour != self._hour:
+            self._hour, self._hour_text = hour, time_text(hour * HOUR_US)[:14]
+        return f"{self._hour_text}{rest // MINUTE_US:02d}"
+
+
+class _Levels:
+    """Levels of one symbol in whole ticks, of all deciders: met at or below, at or above."""
+
+    __slots__ = ("high", "low", "rows")
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, int, int]] = []
+        self.low, self.high = -1, NEVER
+
+    def set(self, rows: list[tuple[int, int, int]]) -> None:
+        """(decider, low, high) each."""
+        self.rows = rows
+        self.low = max((row[1] for row in rows), default=-1)
+        self.high = min((row[2] for row in rows), default=NEVER)
+
+    def met(self, price: int) -> list[int]:
+        return [n for n, low, high in self.rows if price <= low or price >= high]
+
+
+class SlowWalk:
+    """Walks the course. :meth:`go` and :meth:`next` move forward; both look at every record."""
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.symbols = tuple(course.rows)
+        self.candle_s = MINUTE_US // 1_000_000
+        self.place = BEFORE
+        self._known = {name: _Symbol(rows) for name, rows in course.rows.items()}
+        self._levels = {name: _Levels() for name in course.rows}
+        self._tick_levels = {name: _Levels() for name in course.rows}
+        self._waits: dict[int, Waits] = {}
+        self._tickers: list[tuple[int, Waits]] = []
+        self._closers: list[tuple[int, Waits]] = []
+        self._lookers: list[tuple[int, Waits]] = []
+        """Those who wait for ticks, for candles, and those who look at every price."""
+        self._until, self._point = 0, -1
+        self.market_offset, self.clock_offset = 1, 0
+        self._market_us, self._traded_us, self._closed_us = course.listed_us, -1, -1
+        self._clock_us = -1
+        self._steps = self._walk()
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        for minute in range(-((self.course.first_us - self.course.listed_us) // MINUTE_US), 0):
+            closes = [s for s in self._known.values() if s.open(minute) and s.close(minute)]
+            if closes:
+                self.market_offset += 1
+                self._closed_us = self._traded_us = self._time(minute + 1, 0)
+                self._market_us = max(self._market_us, self._closed_us)
+
+    def _time(self, minute: int, point: int) -> int:
+        return self.course.first_us + (minute * INSTANTS + point) * (MINUTE_US // INSTANTS)
+
+    # ------------------------------------------------------------------ walking
+
+    def _walk(self) -> Iterator[list[int]]:
+        """Take in record after record; who is woken by one, and nobody at the end of an instant
+        that was to be reached."""
+        known, settled = tuple(self._known.values()), set(self.course.settled)
+        step, us, minutes = MINUTE_US // INSTANTS, self.course.first_us, self.course.minutes
+        levels = [(symbol, self._levels[name]) for name, symbol in self._known.items()]
+        for minute in range(minutes + 1):
+            self._point = -1
+            opened = [pair for pair in levels if pair[0].open(minute)]
+            base = minute * INSTANTS * STAGES
+            for point in range(INSTANTS if minute < minutes else 1):
+                if settled and base // STAGES in settled:
+                    self._record(base + SETTLED, us)
+                    self._traded_us = us - step if self._point >= 0 else self._traded_us
+                    if woken := self._at_settlement():
+                        yield woken
+                if opened and self._see(opened, point):
+                    self.place, self._market_us, self._traded_us = base + PRICED, us, us
+                    if woken := self._at_price():
+                        yield woken
+                if point == 0 and minute > 0:
+                    if opened:
+                        self._market_us = self._traded_us = us
+                    yield from self._minute_ends(minute, base, us, known)
+                if base + SCRIPTED >= self._until:
+                    self.place = base + SCRIPTED
+                    if opened:
+                        self._market_us = self._traded_us = us
+                    yield []
+                us += step
+                base += STAGES
+            if opened:
+                self._market_us = max(self._market_us, us - step)
+                self._traded_us = us - step
+
+    def _see(self, opened: list[tuple[_Symbol, _Levels]], point: int) -> bool:
+        """Look at the prices of a point; whether one meets a level, or someone looks at all."""
+        self._point = point
+        self.market_offset += 1
+        touched = bool(self._lookers)
+        for symbol, level in opened:
+            price = symbol.path[point]
+            if price <= level.low or price >= level.high:
+                touched = True
+        return touched
+
+    def _minute_ends(
+        self, minute: int, base: int, us: int, known: tuple[_Symbol, ...]
+    ) -> Iterator[list[int]]:
+        if sum(s.close(minute - 1) for s in known):
+            self._traded_us = self._closed_us = us
+            self._record(base + CLOSED, us)
+            if woken := [n for n, w in self._closers if self._at_close(w, us)]:
+                yield woken
+        self.clock_offset += 1
+        self._clock_us = us
+        self.place = base + TICKED
+        if woken := [n for n, w in self._tickers if self._at_tick(n, w, us)]:
+            yield woken
+
+    def _record(self, place: int, us: int) -> None:
+        self.place = place
+        self.market_offset += 1
+        self._market_us = us
+
+    def go(self, place: int) -> None:
+        """Stand at a place where someone was woken, or at an instant's end."""
+        while self.place < place:
+            self._until = place
+            next(self._steps)
+
+    def next(self, before: int) -> tuple[int, list[int]] | None:
+        self._until = before
+        woken = next(self._steps)
+        return (self.place, woken) if woken else None
+
+    # ------------------------------------------------------------------ waits
+
+    def expect(self, number: int, waits: Waits) -> None:
+        self._waits[number] = waits
+        every = self._waits.items()
+        self._tickers = [
+            (n, w) for n, w in every
+            if w.every_tick or w.at_us is not None or w.regimes or w.tick_levels
+        ]  # fmt: skip
+        self._closers = [(n, w) for n, w in every if w.every_close or w.bars or w.every_closes]
+        self._lookers = [(n, w) for n, w in every if w.every_price or w.bounds]
+        for symbol, levels in self._levels.items():
+            levels.set(self._rows_of(symbol, "levels"))
+        for symbol, levels in self._tick_levels.items():
+            levels.set(self._rows_of(symbol, "tick_levels"))
+
+    def _rows_of(self, symbol: str, kind: str) -> list[tuple[int, int, int]]:
+        rows = self.course.rows[symbol]
+        found: list[tuple[int, Level]] = []
+        for number, waits in self._waits.items():
+            found += [(number, level) for level in getattr(waits, kind)]
+            if kind == "levels":
+                for bound in waits.bounds:
+                    if sum(bool(q) for q in bound.quantities.values()) == 1:
+                        found.append((number, level_of(bound)))
+        return [(n, *tick_bounds(level, rows)) for n, level in found if level.symbol == symbol]
+
+    def _at_settlement(self) -> list[int]:
+        symbols = {item.symbol for item in self.course.funding[self.place // STAGES]}
+        return [n for n, w in self._waits.items() if w.every_price or w.funding & symbols]
+
+    def _at_price(self) -> list[int]:
+        met: set[int] = set()
+        for name, symbol in self._known.items():
+            if symbol.path:
+                met.update(self._levels[name].met(symbol.path[self._point]))
+        for number, waits in self._lookers:
+            if waits.every_price or any(self._bound_met(bound) for bound in waits.bounds):
+                met.add(number)
+        return sorted(met)
+
+    def _bound_met(self, bound: EquityBound) -> bool:
+        held = {s: q for s, q in bound.quantities.items() if q}
+        if len(held) == 1:
+            return False
+        equity = scale = abs(float(bound.cash))
+        equity = float(bound.cash)
+        for name, quantity in held.items():
+            symbol = self._known[name]
+            ticks = max(symbol.standing(self._point), 0)
+            part = float(quantity) * ticks * symbol.series.tick / 10**symbol.series.places
+            equity, scale = equity + part, scale + abs(part)
+        margin = scale * MARGIN
+        low, high = bound.below, bound.above
+        return (low is not None and equity <= float(low) + margin) or (
+            high is not None and equity >= float(high) - margin
+        )
+
+    def _at_tick(self, number: int, waits: Waits, us: int) -> bool:
+        if waits.every_tick or (waits.at_us is not None and us >= waits.at_us):
+            return True
+        for name, regime in waits.regimes:
+            if self._known[name].hourly.regime != regime:
+                return True
+        for level in waits.tick_levels:
+            price = self._known[level.symbol].standing(self._point)
+            levels = self._tick_levels[level.symbol]
+            if price >= 0 and not levels.low < price < levels.high and number in levels.met(price):
+                return True
+        return False
+
+    def _at_close(self, waits: Waits, us: int) -> bool:
+        if waits.every_close or any(us // MINUTE_US % length == 0 for length in waits.bars):
+            return True
+        minute = (us - self.course.first_us) // MINUTE_US - 1
+        return any(
+            self.traded(symbol) % every == 0 and self._known[symbol].closed_minute == minute
+            for symbol, every in waits.every_closes
+        )
+
+    # ------------------------------------------------------------------ outside
+
+    @property
+    def market_time(self) -> str:
+        return time_text(max(self._market_us, self._traded_us))
+
+    @property
+    def traded_time(self) -> str:
+        return _text(self._traded_us)
+
+    @property
+    def closed_time(self) -> str:
+        return _text(self._closed_us)
+
+    @property
+    def clock_time(self) -> str:
+        return _text(self._clock_us)
+
+    def _decimal(self, symbol: _Symbol, ticks: int) -> Decimal:
+        return Decimal(symbol.series.text(ticks))
+
+    def last(self, symbol: str) -> Point | None:
+        known = self._known[symbol]
+        n = known.points(self._point) - 1
+        if n < 0:
+            return None
+        price = self._decimal(known, known.price(n))
+        return Point(price, time_text(known.point_us(n)), n % INSTANTS)
+
+    def before(self, symbol: str) -> Decimal | None:
+        known = self._known[symbol]
+        n = known.points(self._point) - 2
+        return None if n < 0 else self._decimal(known, known.price(n))
+
+    def recent(self, symbol: str) -> list[tuple[int, Decimal]]:
+        known = self._known[symbol]
+        n = known.points(self._point) - 1
+        out: list[tuple[int, Decimal]] = []
+        while n >= 0:
+            out.append((known.point_us(n), self._decimal(known, known.price(n))))
+            if out[-1][0] <= out[0][0] - RECENT_US:
+                break
+            n -= 1
+        return out[::-1]
+
+    def candle(self, symbol: str) -> ClosedCandle | None:
+        known = self._known[symbol]
+        n = known.closed - 1
+        if n < 0:
+            return None
+        opened, high, low, close = (self._decimal(known, ticks) for ticks in known.ticks[n])
+        # repr of a float is the decimal number it stands for; canonical text drops a trailing `.0`.
+        volume = Decimal(repr(known.floats[n][4]))
+        return ClosedCandle(
+            time_text(known.opened_us[n]), opened, high, low, close, Decimal(text(volume))
+        )
+
+    def opened_at(self, symbol: str) -> str:
+        known = self._known[symbol]
+        return time_text(known.opened_us[known.closed - 1]) if known.closed else ""
+
+    def traded(self, symbol: str) -> int:
+        known = self._known[symbol]
+        return max(known.closed - known.warm, 0)
+
+    def minutes(self, symbol: str, since: str) -> list[Bar]:
+        known = self._known[symbol]
+        out: list[Bar] = []
+        for n in range(known.closed - 1, -1, -1):
+            opened_at = time_text(known.opened_us[n])
+            if opened_at <= since:
+                break
+            out.append(Bar(opened_at, *known.floats[n]))
+        return out[::-1]
+
+    def hourly(self, symbol: str, state: HourlyRange) -> None:
+        mine = self._known[symbol].hourly
+        state.hour, state.high, state.low, state.close = mine.hour, mine.high, mine.low, mine.close
+        state.close_before, state.average = mine.close_before, mine.average
+        state.seeds, state.regime = list(mine.seeds), mine.regime
+
+
+def _text(us: int) -> str:
+    return EPOCH_TEXT if us < 0 else time_text(us)

@@ -1,0 +1,117 @@
+"""What a source wrote: its valid records in order, and where its output partition is broken."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from replay.sources import RawRecord
+from replay.spool import Cursor
+from schemas.validity import FENCE, SequenceGap, Validity
+
+CHECKPOINT, SKIPPED = "source.checkpointed.v1", "source.skipped.v1"
+
+
+class Suspect(NamedTuple):
+    """A record of an output partition that is not what a source writes there."""
+
+    offset: int
+    raw: bytes | None
+    problem: str
+
+
+@dataclass(slots=True)
+class Head:
+    """A valid own record, read by its envelope only. `lost`: how many own records are missing
+    before it; `suspects`: what stands in their place. `skipped`: input and offset that a
+    `source.skipped` record names."""
+
+    offset: int
+    raw: bytes
+    body: dict[str, Any]
+    lost: int = 0
+    suspects: list[Suspect] = field(default_factory=list)
+    type: str = ""
+    account: str = ""
+    cause: str | None = None
+    basis: dict[str, int] = field(default_factory=dict)
+    skipped: tuple[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        body = self.body
+        self.type, self.account = body["type"], body["partitionkey"]
+        self.cause, self.basis = body.get("causationid"), body.get("basis") or {}
+        if self.type == SKIPPED:
+            data = body["data"]
+            self.skipped = f"{data.get('topic')}/{data.get('partition')}", data.get("offset", -1)
+
+
+class OwnRecords:
+    """Goes through an output partition for one source. `builds`: build of each epoch's fence;
+    `suspects`: what stood in the partition since the last valid record and should not."""
+
+    def __init__(self, name: str, cursor: Cursor) -> None:
+        self.name = name
+        self.builds: dict[int, str] = {}
+        self.suspects: list[Suspect] = []
+        self._cursor = cursor
+        self._validity = Validity()
+        self._heads = self._walk()
+
+    def next(self) -> Head | None:
+        """The next valid own record; None behind the last."""
+        return next(self._heads, None)
+
+    def _walk(self) -> Iterator[Head]:
+        while (record := self._cursor.head) is not None:
+            self._cursor.step()
+            head = self._head(record)
+            if head is not None:
+                yield head
+
+    def _head(self, record: RawRecord) -> Head | None:
+        body = envelope(record.value)
+        if body is None or record.value is None:
+            self.suspects.append(Suspect(record.offset, record.value, "it is no record"))
+            return None
+        source, epoch, sequence = body["source"], body.get("epoch"), body.get("sequence")
+        fence = body["type"] == FENCE
+        last = self._validity.sequence(source)
+        try:
+            valid = self._validity.admit_head(source, epoch, sequence, fence)
+        except SequenceGap as gap:
+            if source != self.name or epoch != self._validity.epoch(source) or sequence is None:
+                self.suspects.append(Suspect(record.offset, record.value, str(gap)))
+                return None
+            self._validity.sources[source] = (epoch, sequence)
+            head = Head(record.offset, record.value, body, sequence - last - 1, self.suspects)
+            self.suspects = []
+            return head
+        if fence and source == self.name and epoch is not None:
+            self.builds.setdefault(epoch, str(body["data"].get("build", "")))
+        if not valid or source != self.name:
+            if source == self.name and not fence and epoch == self._validity.epoch(source):
+                self.suspects.append(
+                    Suspect(record.offset, record.value, f"it repeats sequence {sequence}")
+                )
+            return None
+        self.suspects = []
+        return Head(record.offset, record.value, body)
+
+
+def envelope(raw: bytes | None) -> dict[str, Any] | None:
+    """The record as plain JSON if its envelope has the shape of one; judges no value."""
+    try:
+        body = orjson.loads(raw or b"")
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(body, dict) or not isinstance(body.get("data"), dict):
+        return None
+    texts = all(isinstance(body.get(k), str) for k in ("id", "type", "source", "partitionkey"))
+    epoch, sequence, basis = (body.get(k) for k in ("epoch", "sequence", "basis"))
+    numbers = all(n is None or isinstance(n, int) for n in (epoch, sequence))
+    vector = basis is None or (
+        isinstance(basis, dict) and all(isinstance(n, int) for n in basis.values())
+    )
+    return body if texts and numbers and vector else None

@@ -1,0 +1,84 @@
+"""Goal: charts stay readable, whatever the length of a run and the number of its trades."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from commands import backtest_charts
+from commands.backtest_html import page
+from commands.backtest_svg import DAY_US, HOUR_US, round_times, round_values, stepped, thinned
+from replay.report import report
+from tests.replay.backtests import crash_result
+
+START = 1_621_382_400_000_000
+VOID = {"meta"}
+
+
+class Balance(HTMLParser):
+    """Every element that is opened is closed, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_draws_each_trade() -> None:
+    made = report(crash_result())
+    text = page(made)
+    balance = Balance()
+    balance.feed(text)
+    assert balance.open == []
+    drawn = text.count("<circle class=")
+    assert drawn == 2 * len(made.trades)  # at two widths
+    assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+
+
+def test_too_many_trades_become_bars_and_too_many_steps_means(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backtest_charts, "MARKERS_MAX", 0)
+    monkeypatch.setattr(backtest_charts, "STEPS_MAX", 3)
+    text = page(report(crash_result()))
+    assert "Bars: net in USDT of the" in text
+    assert "<circle class=" not in text
+    assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("hours", [1, 5, 30, 24 * 7, 24 * 40, 24 * 365, 24 * 365 * 4])
+@pytest.mark.parametrize("count", [4.0, 10.0])
+def test_time_marks_are_few_inside_and_in_order(hours: int, count: float) -> None:
+    end = START + hours * HOUR_US
+    marks = round_times(START, end, count)
+    times = [at for at, _ in marks]
+    assert times == sorted(times)
+    assert all(START <= at <= end for at in times)
+    assert len(marks) <= count + 1
+    assert marks or hours * HOUR_US < 31 * DAY_US
+
+
+def test_values_of_an_axis_are_round_and_inside() -> None:
+    assert round_values(9_640, 10_410, 4) == [9_800, 10_000, 10_200, 10_400]
+    assert round_values(0, 1, 4) == [0, 0.25, 0.5, 0.75, 1.0]
+    assert round_values(5, 5, 4) == [5]
+
+
+def test_thinning_keeps_first_last_and_every_extreme() -> None:
+    xs = np.arange(10_000, dtype=np.int64)
+    ys = np.random.default_rng(1).normal(0, 1, 10_000)
+    kept_x, kept_y = thinned(xs, ys, 50)
+    assert len(kept_x) <= 200
+    assert (kept_x[0], kept_x[-1]) == (0, 9_999)
+    assert (min(kept_y), max(kept_y)) == (ys.min(), ys.max())
+
+
+def test_a_step_holds_until_the_next() -> None:
+    assert stepped([0, 5, 9], [1, 2, 3]) == ([0, 5, 5, 9, 9], [1, 1, 2, 2, 3])

@@ -1,0 +1,162 @@
+"""Secrets come from files that nobody else may read; every refusal names setting, file, remedy."""
+
+import os
+import ssl
+from pathlib import Path
+
+import pytest
+
+from runtime.security import (
+    confluent_security,
+    postgres_secret,
+    read_secret,
+    sasl_login,
+    tls_context,
+)
+from runtime.settings import Settings, SettingsError
+
+NAME = "QUANTUM_KAFKA_SASL_PASSWORD_FILE"
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("QUANTUM_")]:
+        monkeypatch.delenv(name)
+
+
+def secret(folder: Path, text: str = "s3cret\n", mode: int = 0o600) -> Path:
+    path = folder / "secret"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o440, 0o640])
+def test_a_secret_is_the_line_in_its_file(tmp_path: Path, mode: int) -> None:
+    assert read_secret(secret(tmp_path, mode=mode), NAME) == "s3cret"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o666, 0o602])
+def test_a_secret_that_everybody_may_read_or_write_is_refused(tmp_path: Path, mode: int) -> None:
+    path = secret(tmp_path, mode=mode)
+    with pytest.raises(SettingsError) as raised:
+        read_secret(path, NAME)
+    text = str(raised.value)
+    assert f"{NAME}={path}" in text
+    assert "chmod o-rwx" in text
+    assert "s3cret" not in text
+
+
+def test_a_secret_that_is_not_there_or_no_line_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+        read_secret(tmp_path / "nothing", NAME)
+    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
+        read_secret(tmp_path, NAME)
+    with pytest.raises(SettingsError, match="holds 0 lines"):
+        read_secret(secret(tmp_path, "\n"), NAME)
+    with pytest.raises(SettingsError, match="holds 2 lines"):
+        read_secret(secret(tmp_path, "a\nb\n"), NAME)
+
+
+NOBODY = 65534
+
+
+def test_a_secret_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = secret(tmp_path, mode=0o000)
+    was = os.geteuid()
+    if was == 0:  # root reads everything
+        os.seteuid(NOBODY)
+    try:
+        with pytest.raises(SettingsError, match="cannot be read: Permission denied"):
+            read_secret(path, NAME)
+    finally:
+        os.seteuid(was)
+
+
+def settings(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
+    for name, value in values.items():
+        monkeypatch.setenv(f"QUANTUM_{name}", value)
+    return Settings.load()
+
+
+def test_an_open_broker_needs_nothing() -> None:
+    assert confluent_security() == {}
+    assert tls_context(Settings.load()) is None
+    assert sasl_login(Settings.load()) is None
+    assert postgres_secret() == {}
+
+
+def test_sasl_over_tls_sets_protocol_mechanism_login_and_authority(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    known = settings(
+        monkeypatch,
+        KAFKA="broker:9093",
+        KAFKA_SECURITY_PROTOCOL="SASL_SSL",
+        KAFKA_SASL_USERNAME="trader",
+        KAFKA_SASL_PASSWORD_FILE=str(secret(tmp_path)),
+        KAFKA_CA_FILE=str(tmp_path / "ca.pem"),
+    )
+    assert confluent_security(known) == {
+        "security.protocol": "SASL_SSL",
+        "enable.ssl.certificate.verification": True,
+        "ssl.endpoint.identification.algorithm": "https",
+        "ssl.ca.location": str(tmp_path / "ca.pem"),
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "trader",
+        "sasl.password": "s3cret",
+    }
+    assert sasl_login(known) == ("SCRAM-SHA-512", "trader", "s3cret")
+    with pytest.raises(SettingsError, match="QUANTUM_KAFKA_CA_FILE"):
+        tls_context(known)
+
+
+def test_certificates_are_verified_unless_names_are_said_to_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = settings(monkeypatch, KAFKA="broker:9093", KAFKA_SECURITY_PROTOCOL="SSL")
+    context = tls_context(known)
+    assert context is not None
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    known = settings(monkeypatch, KAFKA_VERIFY_HOSTNAME="false")
+    context = tls_context(known)
+    assert context is not None
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, False)
+    assert confluent_security(known)["ssl.endpoint.identification.algorithm"] == "none"
+
+
+def test_postgres_password_comes_from_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("QUANTUM_POSTGRES_PASSWORD_FILE", str(secret(tmp_path)))
+    assert postgres_secret() == {"password": "s3cret"}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"KAFKA_SECURITY_PROTOCOL": "SSL"}, "embedded broker"),
+        (
+            {"KAFKA": "b:1", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
+            "needs QUANTUM_KAFKA_SASL_USERNAME",
+        ),
+        (
+            {
+                "KAFKA": "b:1",
+                "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+                "KAFKA_SASL_USERNAME": "u",
+            },
+            "needs QUANTUM_KAFKA_SASL_PASSWORD_FILE",
+        ),
+        ({"KAFKA_CERT_FILE": "/c"}, "set both"),
+        ({"KAFKA_REPLICATION": "2", "KAFKA_MIN_INSYNC": "3"}, "nothing could ever be written"),
+        ({"KAFKA_SECURITY_PROTOCOL": "TLS"}, "QUANTUM_KAFKA_SECURITY_PROTOCOL=TLS"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        settings(monkeypatch, **values)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,173 @@
+"""Goal: a worker tells the truth about itself while it runs, hangs, and speaks SASL_SSL.
+
+Method: real worker processes on a real broker that has an open and a secured listener.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from commands import topics_apply
+from commands.asking import ask
+from commands.publish import build
+from replay.log import KafkaUnreachableError, ends
+from runtime.metrics import METRICS
+from runtime.settings import ROOT
+from streams.kafka_log import KafkaLog
+from tests.streams.secured import SecuredKafka
+
+pytestmark = pytest.mark.timeout(180)
+NOTICED_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[SecuredKafka]:
+    folder = Path(tempfile.mkdtemp(prefix="qt-"))
+    broker = SecuredKafka(folder / "kafka")
+    broker.make_secrets()
+    broker.start()
+    broker.add_user()
+    topics_apply.apply(broker.bootstrap)
+    yield broker
+    broker.kill()
+    broker.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def get(port: int, path: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=3) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+    except OSError as error:
+        return 0, str(error).encode()
+
+
+@contextmanager
+def running(
+    name: str, folder: Path, kafka: str, *, module: str = "streams.worker", **settings: str
+) -> Iterator[int]:
+    """A worker process that is ready; its health port."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("QUANTUM_")}
+    argv = [sys.executable, "-m", module, name, "--folder", str(folder)]
+    argv += ["--kafka", kafka] if not settings else []
+    with (folder / "out").open("wb") as output:
+        process = subprocess.Popen(
+            argv,
+            env=kept | {"PYTHONPATH": str(ROOT)} | settings,
+            stdout=output,
+            stderr=output,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+    try:
+        port = wait_ready(process, folder / f"{name}.port")
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_ready(process: "subprocess.Popen[bytes]", file: Path) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the worker ended"
+        if file.exists() and (text := file.read_text()):
+            port = int(text)
+            if get(port, "/readyz")[0] == 200:
+                return port
+        time.sleep(0.05)
+    raise AssertionError(f"not ready after 60 s: {get(int(file.read_text()), '/health')}")
+
+
+def test_a_worker_tells_health_readiness_and_every_figure_it_should(
+    secured: SecuredKafka, tmp_path: Path
+) -> None:
+    with running("control", tmp_path, secured.bootstrap) as port:
+        status, body = get(port, "/health")
+        told = json.loads(body)
+        assert status == 200
+        assert told["state"] == "live"
+        assert told["sources"] == ["/control/0"]
+        assert get(port, "/livez")[0] == 200
+        status, text = get(port, "/metrics")
+    assert status == 200
+    lines = text.decode().splitlines()
+    assert "quantum_live 1.0" in lines
+    assert "quantum_ready 1.0" in lines
+    assert 'quantum_eventbus_publish_errors_total{kind="delivery"} 0.0' in lines
+    assert any(line.startswith('quantum_lane_lag_records{lane="control"} ') for line in lines)
+    names = {line.split("{")[0].split(" ")[0] for line in lines if not line.startswith("#")}
+    assert names <= METRICS.keys()
+
+
+@pytest.mark.parametrize("what", ["loop", "lock"])
+def test_a_worker_whose_loop_hangs_is_not_live_within_five_seconds(
+    secured: SecuredKafka, tmp_path: Path, what: str
+) -> None:
+    module = "tests.streams.hanging_worker"
+    with running("control", tmp_path, secured.bootstrap, module=module) as port:
+        assert get(port, "/livez")[0] == 200
+        (tmp_path / "hang").write_text(what)
+        began = time.monotonic()
+        while (answer := get(port, "/livez"))[0] == 200:
+            assert time.monotonic() - began < NOTICED_S + 2, "nobody noticed"
+            time.sleep(0.05)
+        took = time.monotonic() - began
+        assert answer[0] == 503, answer
+        assert json.loads(answer[1])["state"] == "hangs"
+        assert get(port, "/readyz")[0] == 503
+        assert b"quantum_live 0.0" in get(port, "/metrics")[1]
+    assert took < NOTICED_S + 0.5, "half a second until the file is looked at"
+
+
+def test_clients_and_a_worker_work_through_sasl_ssl(
+    secured: SecuredKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = secured.settings()
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    log = KafkaLog(secured.secured, "test")
+    offsets: list[int] = []
+    log.append("commands.control/0", b"no event", "main", offsets.append)
+    log.flush()
+    (record,) = log.read({"commands.control/0": (offsets[0], offsets[0] + 1)})
+    log.close()
+    assert record.raw == b"no event"
+    assert ends(secured.secured)["commands.control/0"] == offsets[0] + 1
+    with running("control", tmp_path, secured.secured, **settings):
+        data = {
+            "expected_version": 0, "operator": "test", "reason": "through TLS",
+            "profile": "production", "changes": {},
+        }  # fmt: skip
+        event = build("policy.set", "main", data, time="2021-05-19T11:00:00.000000Z")
+        answer = ask(secured.secured, event)
+    assert answer.event.type == "policy.changed.v2"
+    assert "correct horse" not in (tmp_path / "control.log").read_text()
+
+
+def test_a_wrong_password_is_an_error_and_not_a_way_in(
+    secured: SecuredKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = tmp_path / "password"
+    wrong.touch(mode=0o600)
+    wrong.write_text("wrong")
+    for name, value in secured.settings().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("QUANTUM_KAFKA_SASL_PASSWORD_FILE", str(wrong))
+    with pytest.raises(KafkaUnreachableError):
+        ends(secured.secured)
