@@ -19,6 +19,9 @@ from commands.demo import demo_plan
 from commands.live import LiveSystem, health
 from projections.digest import equals_replay
 from replay.log import LogRecord
+from replay.sources import KafkaLog
+from replay.verify import verify
+from replay.verify_findings import Verified
 from runtime import processes
 from runtime.supervisor import ProcessSpec
 from streams.processors import AGENTS
@@ -136,6 +139,7 @@ class Crashed:
     records: list[LogRecord]
     outputs: str
     projections: tuple[bool, list[str]]
+    verified: Verified
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +159,7 @@ def crashed() -> Iterator[Crashed]:
                 p.read_text(errors="replace") for p in system.run.folder.glob("second-*/*.out")
             ),
             equals_replay(system.kafka, system.postgres, timeout_s=60),
+            verify(KafkaLog(system.kafka)),
         )
 
 
@@ -189,3 +194,8 @@ def test_every_fill_is_there_once(crashed: Crashed) -> None:
 def test_the_projections_equal_a_replay_of_the_log(crashed: Crashed) -> None:
     equal, differences = crashed.projections
     assert equal, differences
+
+
+def test_every_decision_is_the_same_when_it_is_taken_again(crashed: Crashed) -> None:
+    assert crashed.verified.different == 0, crashed.verified.details
+    assert crashed.verified.identical == crashed.verified.decisions > 200

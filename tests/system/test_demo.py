@@ -4,7 +4,9 @@ Run as a person runs it, looked at afterwards by reopening it; and once more at 
 another hash seed. What it must show is in the issue of the spine.
 """
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -101,6 +103,37 @@ def test_the_reopened_run_is_rebuilt_to_equal_tables(finished: Finished) -> None
     rebuilt = finished.checkout.json("rebuild", "--verify", timeout_s=120)
     assert rebuilt["equal"] is True
     assert rebuilt["events"] > len(finished.records)
+
+
+def test_every_decision_is_the_same_when_it_is_taken_again(finished: Finished) -> None:
+    assert finished.report["verify_different"] == 0
+    again = finished.checkout.json("verify")
+    assert again["different"] == 0
+    assert again["identical"] == again["decisions"] > 200
+
+
+def test_a_backtest_of_its_input_decides_the_same(finished: Finished) -> None:
+    parity = finished.checkout.json("parity", timeout_s=300)
+    assert parity["identical"] == parity["decisions"] > 200, parity["classes"]
+
+
+def test_another_policy_that_is_the_same_changes_nothing(
+    finished: Finished, tmp_path: Path
+) -> None:
+    same = tmp_path / "same.json"
+    same.write_text(json.dumps({"rl_v3_live.liq_buffer_pct": "20"}))
+    found = finished.checkout.json("whatif", "--policy", str(same), timeout_s=300)
+    assert found["decisions_changed"] == 0
+    assert found["pnl_before"] == found["pnl_after"]
+
+
+def test_its_state_at_the_end_is_what_it_reported(finished: Finished) -> None:
+    last = max(record.offset for record in finished.records if record.topic == "clock")
+    end = next(r for r in finished.records if r.topic == "clock" and r.offset == last)
+    assert end.event is not None
+    state = finished.checkout.json("state", "--at", end.event.time, "--event-time", timeout_s=120)
+    for name, account in finished.report["accounts"].items():
+        assert state["accounts"][name]["equity"] == account["equity"], name
 
 
 def test_nothing_printed_a_traceback(finished: Finished) -> None:

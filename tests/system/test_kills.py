@@ -16,6 +16,9 @@ from commands.demo import demo_plan
 from commands.live import LiveSystem
 from projections.digest import equals_replay
 from replay.log import LogRecord
+from replay.sources import KafkaLog
+from replay.verify import verify
+from replay.verify_findings import Verified
 from schemas.topics import WORKERS
 from tests.system.conftest import Finished
 from tests.system.running import (
@@ -63,6 +66,7 @@ class Killed:
     records: list[LogRecord]
     figures: dict[str, dict[str, str]]
     projections: tuple[bool, list[str]]
+    verified: Verified
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,7 @@ def disturbed(hours: tuple[str, str]) -> Iterator[Killed]:
             valid_records(system.kafka),
             checked(system.kafka)["accounts"],
             equals_replay(system.kafka, system.postgres, timeout_s=60),
+            verify(KafkaLog(system.kafka)),
         )
 
 
@@ -129,3 +134,8 @@ def test_no_decision_is_another(disturbed: Killed, by_engine: Told) -> None:
 def test_the_projections_equal_a_replay_of_the_log(disturbed: Killed) -> None:
     equal, differences = disturbed.projections
     assert equal, differences
+
+
+def test_every_decision_is_the_same_when_it_is_taken_again(disturbed: Killed) -> None:
+    assert disturbed.verified.different == 0, disturbed.verified.details
+    assert disturbed.verified.identical == disturbed.verified.decisions > 200
