@@ -25,7 +25,8 @@ candles = read_candles(sys.argv[1])
 began = time.process_time()
 result = run(Backtest(candles=(candles,), warm_up_h=0, strategy="yardstick", path=sys.argv[2]))
 cpu = time.process_time() - began
-updates = [stored.event for stored in result.records if "position" in stored.key]
+KIND = "trade.position.updated.v1"
+updates = [stored.event for stored in result.records if stored.event.type == KIND]
 trades = sum(item.kind == "trade_closed" for event in updates for item in event.data.items)
 print(json.dumps({"engine": f"quantum {sys.argv[2]}", "bars": result.bars, "trades": trades,
                   "seconds": result.seconds, "cpu_seconds": cpu, "events": result.events,

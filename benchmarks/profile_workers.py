@@ -60,6 +60,10 @@ class Sink:
         for key, (start, end) in ranges.items():
             yield from self.records.get(key, [])[start:end]
 
+    def start(self, key: str) -> int:
+        """Nothing was deleted."""
+        return 0
+
     def append(self, key: str, raw: bytes, message_key: str, delivered: Delivered) -> None:
         """Deliver at once. Fences are kept, what follows is counted."""
         self.appended += 1

@@ -1,18 +1,22 @@
 """`bench`: figures of this machine, each with the machine it was measured on."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from commands.console import AsJson, ExitCode, add, show
+from runtime.settings import ROOT
 
+WEEK = ROOT / "data" / "market" / "BTCUSDT-1m-20210516-20210522.parquet"
 HELP = """\b
   ./quantum bench latency            signal to order at 50 signals/s, beside the floor
   ./quantum bench throughput         approved signals a second with durable orders
   ./quantum bench recovery           kill -9 of workers and of the broker, seconds until they work
   ./quantum bench restart            restart of the risk worker with a long log behind it
   ./quantum bench rebuild            tables made anew from a long log, compared and swapped
+  ./quantum bench backtest           the peers' yardstick in memory, fast and slow path
 
 Measures a system of its own in `bench/` of the data folder; nothing that trades is touched.
 """
@@ -23,7 +27,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help=HELP, short_help="Figures: latency, throughput, recovery.", no_args_is_help=True
     )
-    for command in (latency, throughput, recovery, restart, rebuild):
+    for command in (latency, throughput, recovery, restart, rebuild, backtest):
         add(group, command, command.__name__)
     app.add_typer(group, name="bench")
 
@@ -155,6 +159,27 @@ def rebuild(
     _show(figures, before, as_json)
     if not figures["equal"]:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def backtest(
+    path: Annotated[Path, typer.Argument(help="1 m candles, Parquet or CSV.")] = WEEK,
+    runs: Annotated[int, typer.Option(min=1, max=100, help="Median of so many.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Candles a second of a backtest: a bracketed long every hundred minutes, all monitors on.
+
+    \b
+    Examples:
+      ./quantum bench backtest
+      ./quantum bench backtest BTCUSDT-1m-20230101-20231231.parquet --json
+
+    Both paths in turn; they must write the same events. `benchmarks/backtest.py` runs the peers
+    beside them.
+    """
+    from commands.bench_backtest import backtest as measure
+
+    before = _machine()
+    _show(measure(path, runs=runs), before, as_json)
 
 
 def _machine() -> dict[str, Any]:

@@ -71,4 +71,3 @@ def _project(system: LiveSystem) -> int:
             if time.monotonic() - moved > QUIET_S or system.interrupted:
                 raise CommandError(f"the projector stands still, {left:,} records before the end")
             time.sleep(0.2)
-

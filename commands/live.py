@@ -1,5 +1,6 @@
 """Bringing a whole system up: services, topics, migrations, workers, feed; one supervisor."""
 
+import http.client
 import json
 import os
 import signal
@@ -29,6 +30,9 @@ from runtime.service import Service
 from runtime.settings import ROOT, Settings
 from runtime.supervisor import ProcessSpec, Supervisor
 from schemas.topics import WORKERS
+
+UNANSWERED = (OSError, ValueError, http.client.HTTPException)
+"""What asking a process for its health can end in: it may be killed in the middle of its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +193,7 @@ def health(port_file: Path) -> dict[str, Any]:
         port = int(port_file.read_text())
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=0.5) as answer:
             body: dict[str, Any] = json.loads(answer.read())
-    except (OSError, ValueError):
+    except UNANSWERED:
         return {}
     return body
 
@@ -204,7 +208,7 @@ def readiness(port_file: Path) -> tuple[bool, str]:
         with error:
             body = json.loads(error.read())
         return False, str(body.get("reason") or f"state {body.get('state')}")
-    except (OSError, ValueError) as error:
+    except UNANSWERED as error:
         return False, f"/readyz: {error}"
 
 

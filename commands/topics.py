@@ -109,7 +109,7 @@ def apply(accounts: Partitions = PARTITIONS_EMBEDDED, as_json: AsJson = False) -
 
     try:
         done = topics_apply.apply(find().kafka, accounts)
-    except topics_apply.PartitionCountError as error:
+    except (topics_apply.PartitionCountError, topics_apply.TooFewBrokersError) as error:
         raise CommandError(str(error)) from None
     rows = [_difference(each) for each in done]
     show(rows, as_json, lambda: _lines(done, f"nothing to do: all {len(TOPICS)} topics agree"))

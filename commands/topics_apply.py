@@ -21,6 +21,7 @@ from confluent_kafka.admin import (
 
 from replay.log import REQUEST_TIMEOUT_S, KafkaUnreachableError, client_settings
 from runtime.logs import confluent_logger
+from runtime.settings import Settings
 from schemas.topics import PARTITIONS_EMBEDDED, TOPICS, Topic, partitions
 
 REPLICAS_WANTED = 3
@@ -54,9 +55,15 @@ class PartitionCountError(RuntimeError):
         )
 
 
+class TooFewBrokersError(RuntimeError):
+    """More copies of a topic are wanted than there are brokers."""
+
+
 def settings_of(topic: Topic) -> dict[str, str]:
-    """Broker settings of a topic."""
+    """Broker settings of a topic; `min.insync.replicas` where QUANTUM_KAFKA_MIN_INSYNC is set."""
+    least = Settings.load().kafka_min_insync
     return {
+        **({"min.insync.replicas": str(least)} if least else {}),
         "cleanup.policy": "delete",
         "retention.ms": str(topic.retention_ms),
         "retention.bytes": "-1",
@@ -102,7 +109,8 @@ def apply(
 ) -> list[TopicDifference]:
     """Create what is missing and alter settings that differ; returns what was done.
 
-    Raises PartitionCountError before anything is changed, KafkaUnreachableError.
+    Raises PartitionCountError and TooFewBrokersError before anything is changed,
+    KafkaUnreachableError.
     """
     topics = tuple(topics)
     todo = diff(bootstrap, accounts, topics)
@@ -111,10 +119,24 @@ def apply(
             raise PartitionCountError(difference)
     admin = _admin(bootstrap)
     missing = {d.topic for d in todo if d.action == "create"}
-    replicas = min(REPLICAS_WANTED, len(_list(bootstrap, admin).brokers))
-    _create(admin, [t for t in topics if t.name in missing], accounts, replicas)
+    if missing:
+        copies = _replicas(bootstrap, admin)
+        _create(admin, [t for t in topics if t.name in missing], accounts, copies)
     _alter(admin, [d for d in todo if d.action == "alter"])
     return todo
+
+
+def _replicas(bootstrap: str, admin: AdminClient) -> int:
+    """Copies of a new topic: as QUANTUM_KAFKA_REPLICATION says, else three where there are three
+    brokers. Raises TooFewBrokersError."""
+    brokers = len(_list(bootstrap, admin).brokers)
+    said = Settings.load().kafka_replication
+    if said is not None and said > brokers:
+        raise TooFewBrokersError(
+            f"QUANTUM_KAFKA_REPLICATION={said} copies need as many brokers, {bootstrap} has "
+            f"{brokers}: start the others first, or lower it"
+        )
+    return said or min(REPLICAS_WANTED, brokers)
 
 
 def _create(admin: AdminClient, topics: list[Topic], accounts: int, replicas: int) -> None:

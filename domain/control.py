@@ -132,6 +132,7 @@ class Control:
         Read(CLOCK),
     )
     waits_on = frozenset[str]()
+    asks_about: tuple[type[Envelope], ...] = ()
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition, self.partitions = partition, partitions

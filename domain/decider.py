@@ -64,7 +64,10 @@ class Decider(Protocol):
         seen before, or older than what is folded), on which nothing is to be decided."""
 
     def asks(self, slices: Slices, fact: Envelope) -> Iterable[str]:
-        """Accounts to call `decide` for after folding a fact, in account order. Often none."""
+        """Accounts to call `decide` for after folding a fact, in account order. Often none.
+
+        A decider may list in `asks_about` the classes of facts for which there can be any: replays
+        then do not ask about others."""
 
     def decide(
         self, slices: Slices, cause: Envelope, account: str, record_id: str

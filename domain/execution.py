@@ -54,6 +54,9 @@ class Execution:
         Read(CLOCK),
     )
     waits_on = frozenset({OWN, SIGNAL_SAFE.name, CONTROL.name, EXECUTION_RES.name, MARKET.name})
+    asks_about: tuple[type[Envelope], ...] = (
+        ClockTicked, ExecutionReported, PolicyChanged, EmergencyActivated, EmergencyWasReset,
+    )  # fmt: skip
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition = partition

@@ -105,10 +105,11 @@ class Desk:
 
     def stops(self, position: OpenPosition) -> list[OwnOrder]:
         """Stops of a trade that have no end yet, oldest first."""
+        trade, ended = position.trade_id, self.results.ended
         return [
             order
-            for order in self.open_orders()
-            if order.purpose == "stop" and order.owner_id == position.trade_id
+            for order in self.own.orders.values()
+            if order.owner_id == trade and order.purpose == "stop" and order.id not in ended
         ]
 
     def care(self, position: OpenPosition) -> Care | None:

@@ -72,8 +72,7 @@ class _Account:
     def calm(self, market: ExecutionMarket, waits: Waits) -> bool:
         """Whether every rule is satisfied; its timers go to `waits`."""
         return all(self._order(order, waits) for order in self.open) and all(
-            self._position(position, market, waits)
-            for position in self.results.positions.values()
+            self._position(position, market, waits) for position in self.results.positions.values()
         )
 
     def _order(self, order: OwnOrder, waits: Waits) -> bool:

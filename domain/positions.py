@@ -61,6 +61,7 @@ class Positions:
     output = POSITION_UPDATE
     reads: tuple[Read, ...] = (Read(EXECUTION_RES), Read(CONTROL), Read(MARKET), Read(CLOCK))
     waits_on = frozenset({OWN, EXECUTION_RES.name})
+    asks_about: tuple[type[Envelope], ...] = (ExecutionReported, ClockTicked)
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition, self.partitions = partition, partitions

@@ -102,6 +102,7 @@ class Signals:
     output = SIGNAL
     reads: tuple[Read, ...] = (Read(MARKET), Read(CONTROL), Read(CLOCK), Read(POSITION_UPDATE))
     waits_on = frozenset({CONTROL.name})
+    asks_about: tuple[type[Envelope], ...] = (CandlesClosed,)
 
     def __init__(
         self, partition: int, partitions: int, strategies: Mapping[str, Strategy] = STRATEGIES
@@ -358,9 +359,7 @@ def _is_new(
     return confidence_band(confidence, least) != confidence_band(Decimal(last.confidence), least)
 
 
-def _signal(
-    identity: str, symbol: str, origin: str, opinion: Opinion, *, interval: str
-) -> Signal:
+def _signal(identity: str, symbol: str, origin: str, opinion: Opinion, *, interval: str) -> Signal:
     assert opinion.side != "HOLD"
     return Signal(
         id=identity,

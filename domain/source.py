@@ -7,7 +7,7 @@ through this class, so a decision is the same wherever it is taken. It does no I
 import copy
 import hashlib
 from collections.abc import Callable, Container, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from domain.clock_state import now
@@ -23,9 +23,23 @@ from schemas.sources import (
     SourceHalted,
     SourceSkipped,
 )
+from schemas.topics import CONTROL
 from schemas.topics import partitions as partition_count
 from schemas.trusted import trusted
 from schemas.validity import Validity
+
+
+@dataclass(slots=True)
+class Memory:
+    """All that a source remembers apart from its slices, as a snapshot keeps it."""
+
+    sequence: int
+    duplicates: int
+    positions: dict[str, int]
+    validity: dict[str, dict[str, tuple[int, int]]]
+    seen: set[str]
+    halted_at: dict[str, int]
+    resumed: dict[str, int]
 
 
 class Source:
@@ -116,8 +130,9 @@ class Source:
         self.slices[topic] = self._slice_of[key][1]
         self.validity[key] = Validity(other.validity[key].sources)
         self.positions[key] = other.positions[key]
-        self._resumed = dict(other._resumed)
-        self._refresh_halted()
+        if topic == CONTROL.name:  # accounts are resumed there; elsewhere others may stand ahead
+            self._resumed = dict(other._resumed)
+            self._refresh_halted()
 
     def advance(self, key: str, offset: int, event: Envelope | None) -> None:
         """Note that another source folded the record at `offset` into a slice shared with it."""
@@ -274,6 +289,44 @@ class Source:
             for account, at in self._halted_at.items()
             if self._resumed.get(account, 0) <= at
         }
+
+    # ------------------------------------------------------------------ what is remembered
+
+    def memory(self) -> Memory:
+        """What it remembers beside its slices. Not a copy."""
+        return Memory(
+            self.sequence,
+            self.duplicates,
+            self.positions,
+            {key: validity.sources for key, validity in self.validity.items()},
+            self.seen,
+            self._halted_at,
+            self._resumed,
+        )
+
+    def slices_by_key(self) -> dict[str, Any]:
+        """Its slices by input (``topic/partition``), and that of own records by `OWN`. No copy."""
+        return {key: state for key, (_, state) in self._slice_of.items()} | {OWN: self.slices[OWN]}
+
+    def remember(self, memory: Memory, slices: dict[str, Any]) -> None:
+        """Stand where another run of this source stood. ValueError where inputs are not its own."""
+        if slices.keys() != self._slice_of.keys() | {OWN} or not (
+            memory.positions.keys() == memory.validity.keys() == self._slice_of.keys()
+        ):
+            raise ValueError(f"{self.name} has other inputs: {sorted(slices)}")
+        self.sequence, self.duplicates, self.seen = memory.sequence, memory.duplicates, memory.seen
+        self._halted_at, self._resumed = memory.halted_at, memory.resumed
+        tuples: dict[str, list[Any]] = {}
+        for key, (topic, _) in self._slice_of.items():
+            self.positions[key] = memory.positions[key]
+            self.validity[key] = Validity(memory.validity[key])
+            self._slice_of[key] = (topic, slices[key])
+            tuples.setdefault(topic, []).append(slices[key])
+        for topic, states in tuples.items():
+            full = isinstance(self.slices[topic], tuple)
+            self.slices[topic] = tuple(states) if full else states[0]
+        self.slices[OWN] = slices[OWN]
+        self._refresh_halted()
 
     # ------------------------------------------------------------------ digest
 

@@ -55,6 +55,7 @@ class Venue:
     output = VENUE_REPORT
     reads: tuple[Read, ...] = (Read(VENUE_REQUEST, request=True), Read(MARKET), Read(CLOCK))
     waits_on = frozenset({OWN})
+    asks_about: tuple[type[Envelope], ...] = (PricesObserved, FundingSettled)
 
     def __init__(
         self,

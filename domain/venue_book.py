@@ -88,6 +88,14 @@ class Resting:
             leverage=order.leverage or 0,
         )
 
+    def copied(self) -> "Resting":
+        """What `dataclasses.replace` makes, at a tenth of its price: every answer copies them."""
+        return Resting(
+            self.client_order_id, self.symbol, self.side, self.order_type, self.time_in_force,
+            self.quantity, self.limit, self.trigger, self.reducing, self.closing, self.leverage,
+            self.queue, self.filled, self.fills,
+        )  # fmt: skip
+
     @property
     def remaining(self) -> Decimal:
         return self.quantity - self.filled
@@ -144,7 +152,7 @@ class Account:
         return Account(
             balance=self.balance,
             positions={symbol: replace(held) for symbol, held in self.positions.items()},
-            orders={key: replace(order) for key, order in self.orders.items()},
+            orders={key: order.copied() for key, order in self.orders.items()},
             used={symbol: replace(used) for symbol, used in self.used.items()},
             funded=dict(self.funded),
             transfers=self.transfers.copy(),

@@ -36,6 +36,14 @@ class Reports:
         self._folder = folder
         self._incarnation = uuid.uuid4().hex
         self._done = threading.Event()
+        self._producer = Producer(
+            {
+                "bootstrap.servers": projector.kafka,
+                "message.timeout.ms": 5000,
+                **confluent_security(),
+            },
+            logger=confluent_logger(),
+        )
         self._ends = Ends(projector.kafka)
         self._build = code_digest()
         self._server = HealthServer(
@@ -89,18 +97,10 @@ class Reports:
         )
 
     def _report(self) -> None:
-        producer = Producer(
-            {
-                "bootstrap.servers": self._projector.kafka,
-                "message.timeout.ms": 5000,
-                **confluent_security(),
-            },
-            logger=confluent_logger(),
-        )
         while not self._done.wait(INTERVAL_S):
             if self._projector.connected:
-                producer.produce(PROGRESS.name, orjson.dumps(self._body()), b"projector")
-            producer.poll(0)
+                self._producer.produce(PROGRESS.name, orjson.dumps(self._body()), b"projector")
+            self._producer.poll(0)
 
     def _body(self) -> dict[str, Any]:
         return {

@@ -19,7 +19,7 @@ from projections.database import ProjectionError
 from projections.projector import Projector
 from projections.reports import Reports
 from projections.writing import OvertakenError
-from runtime import logs
+from runtime import entry, logs
 from runtime.settings import Settings
 
 log = logging.getLogger("projections.worker")
@@ -27,18 +27,24 @@ log = logging.getLogger("projections.worker")
 EXIT_OVERTAKEN = 70
 
 
+def parser() -> argparse.ArgumentParser:
+    """The projector's command line."""
+    known = argparse.ArgumentParser(prog="projector", description=__doc__)
+    settings = Settings.load()
+    known.add_argument("--kafka", default=settings.kafka, help="bootstrap servers, host:port")
+    known.add_argument("--postgres", default=settings.postgres, help="postgresql://…")
+    known.add_argument("--health-port", type=int, default=0, help="port of /health; 0: free one")
+    known.add_argument("--folder", required=True, type=Path, help="where its log file goes")
+    return known
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run until told to stop; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="projector", description=__doc__)
-    settings = Settings.load()
-    parser.add_argument("--kafka", default=settings.kafka, help="bootstrap servers, host:port")
-    parser.add_argument("--postgres", default=settings.postgres, help="postgresql://…")
-    parser.add_argument("--health-port", type=int, default=0, help="port of /health; 0: free one")
-    parser.add_argument("--folder", required=True, type=Path, help="where its log file goes")
-    given = parser.parse_args(arguments)
+    known = parser()
+    given = known.parse_args(arguments)
     for name in ("kafka", "postgres"):
         if getattr(given, name) is None:
-            parser.error(f"say --{name}, or set QUANTUM_{name.upper()}")
+            known.error(f"say --{name}, or set QUANTUM_{name.upper()}")
     logs.configure("projector", given.folder)
     projector = Projector(given.kafka, given.postgres)
     ending = threading.Event()
@@ -79,4 +85,4 @@ def migrate(postgres: str, ending: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

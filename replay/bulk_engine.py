@@ -6,12 +6,12 @@ delivery included, is :class:`Engine`.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from domain.decider import OWN
 from domain.skipping import Outside
 from domain.source import Source
-from domain.waits import EVERYTHING, Waits
+from domain.waits import EVERYTHING, Waiting, Waits
 from gateways.feed_records import Scripted
 from replay.backtest_course import STAGES, TICKED, Course
 from replay.engine import Engine
@@ -119,13 +119,13 @@ class BulkEngine(Engine):
     def _expect(self, search: Search) -> None:
         """Ask those anew whose state has changed."""
         for number, source in self._dirty.items():
-            waits = getattr(source.decider, "waits", None)
-            if waits is None:
+            if not hasattr(source.decider, "waits"):
                 search.expect(number, EVERYTHING)
                 continue
-            if MARKET.name in source.decider.waits_on:  # type: ignore[attr-defined]
+            decider = cast("Waiting", source.decider)
+            if MARKET.name in decider.waits_on:
                 self._catch_up(source)
-            search.expect(number, waits(source.slices))
+            search.expect(number, decider.waits(source.slices))
         self._dirty.clear()
 
     def _catch_up(self, source: Source) -> None:
@@ -153,7 +153,9 @@ class BulkEngine(Engine):
         for number, source in self._waiting.get(key, ()):
             self._dirty[number] = source
         for source in self._readers.get(key, ()):
-            if source.fold(key, stored.offset, event):
+            if source.fold(key, stored.offset, event) and (
+                source.requests[key] or source.decider.asks(source.slices, event)
+            ):
                 for record in source.decide(key, event):
                     self.append(source.output, record)
         if key in self._heard:
@@ -170,5 +172,3 @@ class BulkEngine(Engine):
             gateway.after.update((key, end) for key, end in ends.items() if end)
             core = gateway.core
             core.now = max(core.now, outside.market_time, outside.clock_time)
-
-

@@ -220,9 +220,7 @@ class FastOutside:
         columns = (c.open, c.high, c.low, c.close, c.volume)
         values = zip(*(column[first:stop].tolist() for column in columns), strict=True)
         stamps = c.ts_ms[first:stop].tolist()
-        return [
-            Bar(time_text(ms * 1000), *five) for ms, five in zip(stamps, values, strict=True)
-        ]
+        return [Bar(time_text(ms * 1000), *five) for ms, five in zip(stamps, values, strict=True)]
 
     def hours(self, symbol: str) -> HourTable:
         return self._known[symbol].hours

@@ -7,11 +7,9 @@ path's index, search and tables. Implements :class:`domain.skipping.Outside` and
 
 from collections.abc import Iterator
 from decimal import Decimal
-from fractions import Fraction
 
 from domain.market_state import ClosedCandle
-from domain.points import path
-from domain.regime import UNIT, HourlyRange
+from domain.regime import HourlyRange
 from domain.skipping import Point
 from domain.strategy import Bar
 from domain.waits import EquityBound, Level, Waits
@@ -26,111 +24,12 @@ from replay.backtest_course import (
     STAGES,
     TICKED,
     Course,
-    Rows,
 )
-from replay.fast_search import MARGIN, NEVER, level_of, tick_bounds
+from replay.fast_search import MARGIN, level_of, tick_bounds
+from replay.slow_symbol import SlowLevels, SlowSymbol
 from schemas.scalars import EPOCH_TEXT, text, time_text
 
-HOUR_US = 3_600_000_000
 RECENT_US = 60_000_000
-
-
-class _Symbol:
-    """One symbol as it goes: candles of the run as plain lists, last price, range."""
-
-    def __init__(self, rows: Rows) -> None:
-        a, b = rows.after, rows.stop
-        series = rows.series
-        t, c = series.ticks, series.candles
-        columns = (t.open, t.high, t.low, t.close)
-        self.series = series
-        self.ticks = list(zip(*(column[a:b].tolist() for column in columns), strict=True))
-        floats = (c.open, c.high, c.low, c.close, c.volume)
-        self.floats = list(zip(*(column[a:b].tolist() for column in floats), strict=True))
-        self.minutes: list[int] = rows.minute[a:b].tolist()
-        self.opened_us = [ms * 1000 for ms in c.ts_ms[a:b].tolist()]
-        self.warm = rows.first - rows.after
-        self.row = 0
-        """The next row to open; `closed` candles have closed."""
-        self.closed = 0
-        self.closed_minute: int | None = None
-        self.path: tuple[int, ...] = ()
-        """Of the candle that is open; empty where none is."""
-        self.hourly = HourlyRange()
-        self.unit = (Fraction(series.tick, 10**series.places) / Fraction(UNIT)).as_integer_ratio()
-        self._hour, self._hour_text = -1, ""
-
-    def open(self, minute: int) -> bool:
-        """Take the candle that opens in a minute; False: none does."""
-        if self.row < len(self.minutes) and self.minutes[self.row] == minute:
-            self.path = path(*self.ticks[self.row])
-            self.row += 1
-            return True
-        self.path = ()
-        return False
-
-    def points(self, point: int) -> int:
-        """How many prices were seen; `point`: the last one of the open candle."""
-        count = (self.row - self.warm) * INSTANTS
-        return max(count - (INSTANTS - 1 - point if self.path else 0), 0)
-
-    def price(self, ordinal: int) -> int:
-        """The n-th price (0: the first), whole ticks."""
-        row, point = divmod(ordinal, INSTANTS)
-        return path(*self.ticks[self.warm + row])[point]
-
-    def standing(self, point: int) -> int:
-        """The last price, whole ticks; -1 before the first."""
-        if self.path and point >= 0:
-            return self.path[point]
-        n = self.points(point) - 1
-        return self.price(n) if n >= 0 else -1
-
-    def point_us(self, ordinal: int) -> int:
-        row, point = divmod(ordinal, INSTANTS)
-        opened_us: int = self.opened_us[self.warm + row]
-        return opened_us + point * (MINUTE_US // INSTANTS)
-
-    def close(self, minute: int) -> bool:
-        """Close the candle that opened in a minute; False: none did."""
-        n = self.closed
-        if n >= len(self.minutes) or self.minutes[n] != minute:
-            return False
-        _, high, low, close = self.ticks[n]
-        up, down = self.unit
-        self.hourly.fold_units(
-            self._minute_text(self.opened_us[n]),
-            high * up // down, low * up // down, close * up // down,
-        )  # fmt: skip
-        self.closed += 1
-        self.closed_minute = minute
-        return True
-
-    def _minute_text(self, us: int) -> str:
-        """Canonical time up to the minute."""
-        hour, rest = divmod(us, HOUR_US)
-        if hour != self._hour:
-            self._hour, self._hour_text = hour, time_text(hour * HOUR_US)[:14]
-        return f"{self._hour_text}{rest // MINUTE_US:02d}"
-
-
-class _Levels:
-    """Levels of one symbol in whole ticks, of all deciders: met at or below, at or above."""
-
-    __slots__ = ("high", "low", "rows")
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[int, int, int]] = []
-        self.low, self.high = -1, NEVER
-
-    def set(self, rows: list[tuple[int, int, int]]) -> None:
-        """(decider, low, high) each."""
-        self.rows = rows
-        self.low = max((row[1] for row in rows), default=-1)
-        self.high = min((row[2] for row in rows), default=NEVER)
-
-    def met(self, price: int) -> list[int]:
-        return [n for n, low, high in self.rows if price <= low or price >= high]
 
 
 class SlowWalk:
@@ -141,9 +40,9 @@ class SlowWalk:
         self.symbols = tuple(course.rows)
         self.candle_s = MINUTE_US // 1_000_000
         self.place = BEFORE
-        self._known = {name: _Symbol(rows) for name, rows in course.rows.items()}
-        self._levels = {name: _Levels() for name in course.rows}
-        self._tick_levels = {name: _Levels() for name in course.rows}
+        self._known = {name: SlowSymbol(rows) for name, rows in course.rows.items()}
+        self._levels = {name: SlowLevels() for name in course.rows}
+        self._tick_levels = {name: SlowLevels() for name in course.rows}
         self._waits: dict[int, Waits] = {}
         self._tickers: list[tuple[int, Waits]] = []
         self._closers: list[tuple[int, Waits]] = []
@@ -204,7 +103,7 @@ class SlowWalk:
                 self._market_us = max(self._market_us, us - step)
                 self._traded_us = us - step
 
-    def _see(self, opened: list[tuple[_Symbol, _Levels]], point: int) -> bool:
+    def _see(self, opened: list[tuple[SlowSymbol, SlowLevels]], point: int) -> bool:
         """Look at the prices of a point; whether one meets a level, or someone looks at all."""
         self._point = point
         self.market_offset += 1
@@ -216,7 +115,7 @@ class SlowWalk:
         return touched
 
     def _minute_ends(
-        self, minute: int, base: int, us: int, known: tuple[_Symbol, ...]
+        self, minute: int, base: int, us: int, known: tuple[SlowSymbol, ...]
     ) -> Iterator[list[int]]:
         if sum(s.close(minute - 1) for s in known):
             self._traded_us = self._closed_us = us
@@ -343,7 +242,7 @@ class SlowWalk:
     def clock_time(self) -> str:
         return _text(self._clock_us)
 
-    def _decimal(self, symbol: _Symbol, ticks: int) -> Decimal:
+    def _decimal(self, symbol: SlowSymbol, ticks: int) -> Decimal:
         return Decimal(symbol.series.text(ticks))
 
     def last(self, symbol: str) -> Point | None:

@@ -11,6 +11,7 @@ from heapq import heapify, heappop, heappush
 from replay.log import RANK
 from replay.sources import RawRecord
 from replay.spool import Cursor, Spool
+from replay.verify_own import Head
 from replay.verify_walker import Walker
 from schemas.envelope import Envelope
 from schemas.validity import SequenceGap
@@ -37,6 +38,7 @@ class Flock:
         self._cursors: dict[str, Cursor] = {}
         self._edge: dict[str, int] = {}
         self._groups: dict[str, list[list[Walker]]] = {}
+        self._curious: dict[tuple[str, int, type[Envelope]], list[Walker]] = {}
         for key in sorted({key for w in self.walkers for key in w.shared}):
             self._cursors[key] = spool.cursor(key, places.get(key, 0))
             self.at.setdefault(key, 0)
@@ -65,6 +67,7 @@ class Flock:
                 for other in others:
                     other.source.share(key, first.source)
             self._groups[key] = list(groups.values())
+        self._curious.clear()
         self._find_edges()
 
     def _find_edges(self) -> None:
@@ -72,6 +75,15 @@ class Flock:
         for key, groups in self._groups.items():
             bounds = [walker.bound(key) for group in groups for walker in group]
             self._edge[key] = min(bounds, default=0)
+
+    def _move_edges(self, walker: Walker, before: Head) -> None:
+        """The same after one walker went on to another own record."""
+        for key in walker.shared:
+            old, new, edge = before.basis.get(key, 0), walker.bound(key), self._edge[key]
+            if new < edge:
+                self._edge[key] = new
+            elif old <= edge < new:
+                self._edge[key] = min(w.bound(key) for group in self._groups[key] for w in group)
 
     def run(self, until_ms: int | None) -> "list[Flock]":
         """Fold and decide everything appended before `until_ms` (None: everything). Returns flocks
@@ -108,17 +120,20 @@ class Flock:
         if not all(w.target is not None and w.may_fold(key, record) for w in walkers):
             self._parked.add(name)
             return
-        targets = [w.target for w in walkers]
+        before = [(w, w.target) for w in walkers]
         cursor.step()
         if owner:
             self._fold_own(owner[0], key, record)
         else:
             self._fold_shared(key, record)
         self._push(name)
-        moved = any(w.target is not t for w, t in zip(walkers, targets, strict=True))
-        if moved:
+        moved = [(w, head) for w, head in before if w.target is not head]
+        if any(w.target is None for w, _ in moved):
             self._drop_done()
-            self._find_edges()
+        else:
+            for walker, head in moved:
+                assert head is not None
+                self._move_edges(walker, head)
         if self._parked and (moved or any(w.lacking == 1 for w in walkers)):
             self._unpark()
 
@@ -148,15 +163,25 @@ class Flock:
                 for walker in group:
                     walker.broken(key, gap)
                 continue
+            if event is not None and offset + 1 < self._edge[key] and key != "control/0":
+                if news:
+                    for walker in self._curious_of(key, group, type(event)):
+                        walker.now_ms = record.timestamp_ms
+                        walker.between(key, event)
+                continue
             for walker in group:
-                if event is None or key == "control/0" or offset + 1 >= self._edge[key]:
-                    walker.now_ms = record.timestamp_ms
-                    if walker is not group[0]:
-                        walker.source.advance(key, offset, event)
-                    walker.folded(key, record, walker.event(key, record), news)
-                elif news:
-                    walker.now_ms = record.timestamp_ms
-                    walker.between(key, event)
+                walker.now_ms = record.timestamp_ms
+                if walker is not group[0]:
+                    walker.source.advance(key, offset, event)
+                walker.folded(key, record, walker.event(key, record), news)
+
+    def _curious_of(self, key: str, group: list[Walker], kind: type[Envelope]) -> list[Walker]:
+        """Those of a group who might decide on an event of this class."""
+        place = (key, id(group), kind)
+        found = self._curious.get(place)
+        if found is None:
+            found = self._curious[place] = [w for w in group if w.may_ask(key, kind)]
+        return found
 
     # ------------------------------------------------------------------ when nothing can go on
 

@@ -23,13 +23,14 @@ class Suspect(NamedTuple):
 
 @dataclass(slots=True)
 class Head:
-    """A valid own record, read by its envelope only. `lost`: how many own records are missing
-    before it; `suspects`: what stands in their place. `skipped`: input and offset that a
-    `source.skipped` record names."""
+    """A valid own record, read by its envelope only. `key`: that of its message; `lost`: how many
+    own records are missing before it; `suspects`: what stands in their place. `skipped`: input and
+    offset that a `source.skipped` record names."""
 
     offset: int
     raw: bytes
     body: dict[str, Any]
+    key: bytes | None = None
     lost: int = 0
     suspects: list[Suspect] = field(default_factory=list)
     type: str = ""
@@ -85,7 +86,8 @@ class OwnRecords:
                 self.suspects.append(Suspect(record.offset, record.value, str(gap)))
                 return None
             self._validity.sources[source] = (epoch, sequence)
-            head = Head(record.offset, record.value, body, sequence - last - 1, self.suspects)
+            lost = sequence - last - 1
+            head = Head(record.offset, record.value, body, record.key, lost, self.suspects)
             self.suspects = []
             return head
         if fence and source == self.name and epoch is not None:
@@ -97,7 +99,7 @@ class OwnRecords:
                 )
             return None
         self.suspects = []
-        return Head(record.offset, record.value, body)
+        return Head(record.offset, record.value, body, record.key)
 
 
 def envelope(raw: bytes | None) -> dict[str, Any] | None:

@@ -50,6 +50,9 @@ class Walker(Reporter):
             if TOPICS[key.rpartition("/")[0]].keyed
         }
         self.shared = [key for key in self.source.positions if key not in self.keyed]
+        about = getattr(source.decider, "asks_about", None)
+        self._about: frozenset[type] | None = None if about is None else frozenset(about)
+        self.decode.read(self.source.positions)
         self.target: Head | None = None
         self.lacking = 0
         self.cause: Cause | None = None
@@ -135,10 +138,16 @@ class Walker(Reporter):
             for account in accounts:
                 self._expect_nothing(key, event, account)
 
+    def may_ask(self, key: str, kind: type[Envelope]) -> bool:
+        """Whether anybody could be asked about an event of this class."""
+        return self._about is None or kind in self._about or self.source.requests[key]
+
     def _asked(self, key: str, event: Envelope) -> list[str]:
         source = self.source
         if source.requests[key]:
             return [event.partitionkey]
+        if self._about is not None and type(event) not in self._about:
+            return []
         return list(source.decider.asks(source.slices, event))
 
     def sync(self) -> None:
@@ -250,6 +259,8 @@ class Walker(Reporter):
         if again is not None and (raw == head.raw or raw == newest(head)):
             self.findings.decisions += 1
             self.findings.identical += 1
+            if raw == head.raw:
+                self.decode.decided(self.source.output, head, again)
             if not folded:
                 self.source.fold_own(again)
             return

@@ -7,12 +7,16 @@ through `confluent_logger`, so that nothing of a client ever appears in the term
 import logging
 import logging.handlers
 import sys
+from contextvars import ContextVar
 from pathlib import Path
 
 import structlog
 from structlog.typing import EventDict, Processor
 
 from runtime.settings import LogLevel, Settings
+
+handling: ContextVar[str] = ContextVar("handling", default="")
+"""Correlation id of what this thread handles now; every line it logs meanwhile carries it."""
 
 MAX_BYTES = 10_000_000
 BACKUPS = 3
@@ -25,9 +29,9 @@ def configure(
 ) -> None:
     """Send all logging of this process to `folder/<name>.log` and, if asked, to stderr.
 
-    Files hold JSON lines with time (UTC), level, logger, process and event; 10 MB, three older
-    ones kept. Without folder and stderr, logging goes nowhere. level: None takes that of the
-    settings (`QUANTUM_LOG_LEVEL`). Call once, at the start.
+    Files hold JSON lines with time (UTC), level, logger, process, event and, where one is handled,
+    `correlation_id`; 10 MB, three older ones kept. Without folder and stderr, logging goes nowhere.
+    level: None takes that of the settings (`QUANTUM_LOG_LEVEL`). Call once, at the start.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -38,6 +42,7 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.StackInfoRenderer(),
         _process_name(name),
+        _correlation,
     ]
     handlers: list[logging.Handler] = []
     if folder is not None:
@@ -94,6 +99,12 @@ def _process_name(name: str) -> Processor:
         return event
 
     return add
+
+
+def _correlation(_logger: object, _method: str, event: EventDict) -> EventDict:
+    if (handled := handling.get()) and "correlation_id" not in event:
+        event["correlation_id"] = handled
+    return event
 
 
 def _formatter(

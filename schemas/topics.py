@@ -85,6 +85,14 @@ PROGRESS = Topic(
     purpose="positions of the workers (copies for speed)",
 )
 
+SNAPSHOTS = Topic(
+    "snapshots",
+    Lane.NONE,
+    False,
+    retention_ms=7 * DAY_MS,
+    purpose="states of the workers, for quick restarts (copies for speed)",
+)
+
 WORKERS = ("control", "signals", "risk", "execution", "gateway", "venue", "positions", "projector")
 
 
@@ -98,7 +106,7 @@ EVENT_TOPICS = (
     COMMANDS_CONTROL, CONTROL, ORDER, EXECUTION_RES, POSITION_UPDATE, VENUE_REQUEST, VENUE_REPORT,
     MARKET, CLOCK, COMMANDS_TRADE, SIGNAL, INTENT, SIGNAL_SAFE,
 )  # fmt: skip
-TOPICS: dict[str, Topic] = {t.name: t for t in (*EVENT_TOPICS, PROGRESS, *DEAD_LETTERS)}
+TOPICS: dict[str, Topic] = {t.name: t for t in (*EVENT_TOPICS, PROGRESS, SNAPSHOTS, *DEAD_LETTERS)}
 
 
 def partitions(topic: Topic, accounts: int) -> int:

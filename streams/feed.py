@@ -20,7 +20,7 @@ from confluent_kafka import TopicPartition
 from gateways.candles import CandleFileError, read_candles, read_funding
 from gateways.feed_records import fed_records
 from gateways.probes import demo_script
-from runtime import logs
+from runtime import entry, logs
 from runtime.settings import Settings
 from schemas.codec import RecordError, decode, encode
 from schemas.envelope import Envelope
@@ -317,4 +317,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

@@ -1,4 +1,4 @@
-"""Health of the feed: it is live while it publishes, or waits for the workers behind its barrier."""
+"""Health of the feed: it is live while it publishes or waits for the workers behind its barrier."""
 
 import time
 from pathlib import Path

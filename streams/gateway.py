@@ -29,6 +29,7 @@ from schemas.venue import VenueReported
 from streams.log import Incoming, Log
 from streams.recovery import Identity
 from streams.shell import Shell
+from streams.snapshots import Stand
 
 logger = logging.getLogger(__name__)
 BARRIER_S = 0.05
@@ -155,6 +156,10 @@ class GatewayShell(Shell):
         if self._sender and self._sending is None:
             self._sending = threading.Thread(target=self._pump_forever, name="sender", daemon=True)
             self._sending.start()
+
+    def _restore(self, fresh: list[Source]) -> dict[str, Stand]:
+        """Nothing: what the gateway knows is made of own records, orders and reports in full."""
+        return {}
 
     def _fenced(self, sources: list[Source]) -> None:
         """Orders below the end of `trade.order` may have been sent by an earlier process."""

@@ -197,7 +197,7 @@ class KafkaLog:
 
     def _client_error(self, error: KafkaError) -> None:
         self._failed("client")
-        logger.warning("Kafka at %s: %s", self.bootstrap, error)
+        logger.debug("Kafka at %s: %s", self.bootstrap, error)  # its own lines say it too
 
     def _failed(self, kind: str) -> None:
         if self.on_error:
@@ -233,6 +233,14 @@ class KafkaLog:
                 key: found[key] if key in found else self._end(reader, key, timeout_s)
                 for key in wanted
             }
+
+    def start(self, key: str) -> int:
+        with self._reading:
+            try:
+                place = TopicPartition(*split(key))
+                return int(self._consumer().get_watermark_offsets(place, timeout=10.0)[0])
+            except KafkaException as error:
+                raise ConnectionError(f"Kafka at {self.bootstrap}: {error.args[0]}") from None
 
     def _end(self, reader: Consumer, key: str, timeout_s: float) -> int:
         deadline = time.monotonic() + timeout_s

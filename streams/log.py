@@ -29,6 +29,9 @@ class Log(Protocol):
     def ends(self, keys: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, int]:
         """The same of several partitions, asked at once."""
 
+    def start(self, key: str) -> int:
+        """Offset of the oldest record that is still kept."""
+
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
         """Records of several partitions, each from its start up to before its end. In order within
         a partition; partitions may be interleaved."""

@@ -4,7 +4,9 @@
 record, topic by topic, deciding nothing. The caller then feeds inputs from there in append order.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from domain.source import Source
 from schemas.codec import RecordError, decode, decode_request, encode
@@ -13,6 +15,7 @@ from schemas.sources import FencedData, SourceFenced, SourceSkipped
 from schemas.topics import TOPICS, partition_of
 from schemas.validity import Validity
 from streams.log import Incoming, Log
+from streams.snapshots import Stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,27 @@ class _Own:
     records: list[Envelope] = field(default_factory=list)
     position: int = 0
 
+    @classmethod
+    def after(cls, name: str, stand: Stand | None) -> "_Own":
+        """From where a snapshot stands; its record is valid, so the filter there is known."""
+        if stand is None:
+            return cls()
+        validity = Validity({name: (stand.epoch, stand.sequence)})
+        return cls(validity, position=stand.position)
+
 
 def fence(
-    log: Log, sources: dict[str, str], identity: Identity
+    log: Log,
+    sources: dict[str, str],
+    identity: Identity,
+    stands: Mapping[str, Stand] = MappingProxyType({}),
 ) -> dict[str, tuple[int, list[Envelope]]]:
     """Open an epoch of each source (name to output partition) in its output partition.
 
     Returns for each its epoch and its valid records before the fence, in order; those are final.
+    Of a source restored from a snapshot (`stands`) only what came after it.
     """
-    state = {name: _Own() for name in sources}
+    state = {name: _Own.after(name, stands.get(name)) for name in sources}
     done: dict[str, tuple[int, list[Envelope]]] = {}
     while len(done) < len(sources):
         missing = {name: output for name, output in sources.items() if name not in done}
@@ -104,7 +119,7 @@ def _follow(
         for name in names[record.key]:
             own = state[name]
             own.position = record.offset + 1
-            if event is not None and own.validity.admit(event) and event.source == name:
+            if event is not None and event.source == name and own.validity.admit(event):
                 own.records.append(event)
 
 
@@ -137,9 +152,10 @@ class Recovered:
 def recover(
     log: Log, sources: list[Source], own: dict[str, tuple[int, list[Envelope]]], partitions: int
 ) -> list[Recovered]:
-    """Fold own records and every input up to the last basis into fresh sources. Decides nothing.
+    """Fold own records and every input up to the last basis into sources, fresh ones from the
+    beginning, others from where they stand. Decides nothing.
 
-    Up to the lowest basis an input that several sources read is folded once and copied.
+    From where all have come to the lowest basis, an input that several read is folded once.
     """
     recovered = []
     for source in sources:
@@ -156,7 +172,7 @@ def recover(
     inputs = {}
     for key in sorted({key for source in sources for key in source.positions}):
         inputs[key] = _Input([r for r in recovered if key in r.source.positions], key)
-    for incoming in log.read({key: (0, each.end) for key, each in inputs.items()}):
+    for incoming in log.read({key: each.span for key, each in inputs.items()}):
         inputs[incoming.key].fold(incoming, partitions)
     for found in recovered:
         for record in own[found.source.name][1]:
@@ -170,20 +186,26 @@ class _Input:
     def __init__(self, readers: list[Recovered], key: str) -> None:
         self.readers = readers
         self.key = key
-        self.bases = [r.basis.get(key, 0) for r in readers]
-        self.end = max(self.bases)
+        starts = [r.source.positions[key] for r in readers]
+        self.bases = [
+            max(r.basis.get(key, 0), start) for r, start in zip(readers, starts, strict=True)
+        ]
+        self.span = min(starts), max(self.bases)
+        self.level = max(starts)
+        """From here on all readers stand at the same place, up to `shared`."""
         self.shared = 0 if any(r.skips for r in readers) else min(self.bases)
 
     def fold(self, record: Incoming, partitions: int) -> None:
         event, offset = _event(record, partitions), record.offset
         leader = self.readers[0].source
-        if offset < self.shared:
+        together = self.level <= offset < self.shared
+        if together:
             leader.fold(self.key, offset, event)
             if offset == self.shared - 1:
                 for other in self.readers[1:]:
                     other.source.copy_input(self.key, leader)
         for reader, basis in zip(self.readers, self.bases, strict=True):
-            if self.shared <= offset < basis:
+            if not together and reader.source.positions[self.key] <= offset < basis:
                 skip = (self.key, offset) in reader.skips
                 reader.source.fold(self.key, offset, None if skip else event)
             last = offset == basis - 1 and not reader.source.requests[self.key]

@@ -13,14 +13,16 @@ from typing import NamedTuple
 
 from domain.processors import build
 from domain.source import Source
+from runtime.logs import handling
 from schemas.codec import RecordError, encode
 from schemas.envelope import Envelope
 from schemas.market import ClockTicked
 from schemas.scalars import EPOCH_TEXT
 from schemas.sources import SourceHalted
 from schemas.topics import TOPICS, Lane
-from streams.log import Incoming, Log
+from streams.log import Delivered, Incoming, Log
 from streams.recovery import Identity, fence, fenced_by, recover, take
+from streams.snapshots import Every, Keeper, Stand, restore
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_INPUTS = 1_000
@@ -56,6 +58,7 @@ class Shell:
         *,
         admits: Callable[[Envelope], str | None] | None = None,
         make: Callable[[int], Source] | None = None,
+        every: Every | None = None,
     ) -> None:
         self.processor = processor
         self.partitions = partitions
@@ -63,6 +66,7 @@ class Shell:
         self.identity = identity
         self.lock = threading.RLock()
         self.sources: dict[int, Source] = {}
+        self.keeper = Keeper(log, identity.topic_ids, every or Every())
         self._ends: dict[str, int] = {}
         self._watched: dict[str, int] = {}
         self._pending = 0
@@ -74,7 +78,7 @@ class Shell:
         self.on_halt: Callable[[str, str, str], None] | None = None
         """Called with account, cause id and error when a decision failed."""
         self.on_record: Callable[[Envelope], None] | None = None
-        """Called with each record that was appended, for figures; must be quick."""
+        """Called with each record that was appended, for figures."""
         self._acks = threading.Lock()
         self._leader: Source | None = None
         self._admits = admits
@@ -102,8 +106,11 @@ class Shell:
         """Fence and recover sources, then decide what lies between their basis and the ends."""
         with self.lock:
             fresh = [self._make(number) for number in sorted(set(numbers) - self.sources.keys())]
-            self._watched |= self.log.ends([s.output for s in fresh])
-            own = fence(self.log, {s.name: s.output for s in fresh}, self.identity)
+            stands = self._restore(fresh)
+            before = self.log.ends([s.output for s in fresh])
+            self._watched |= before
+            self.keeper.since |= before
+            own = fence(self.log, {s.name: s.output for s in fresh}, self.identity, stands)
             self._report_what_stands([s.output for s in fresh])
             found = recover(self.log, fresh, own, self.partitions)
             self._own(*self.sources.values(), *fresh)
@@ -123,6 +130,10 @@ class Shell:
         ends = self.log.ends(outputs)
         with self._acks:
             self._ends |= ends
+
+    def _restore(self, fresh: list[Source]) -> dict[str, Stand]:
+        """Put fresh sources where their newest good snapshots stand."""
+        return restore(self.log, fresh, self._make, self.identity.topic_ids)
 
     def _fenced(self, sources: list[Source]) -> None:
         """Hook between the fold of own records and the catch-up on inputs."""
@@ -156,6 +167,7 @@ class Shell:
         """Give up sources: another worker takes them over by its fence."""
         with self.lock:
             gone = set(numbers)
+            self.keeper.forget(s.name for s in self.sources.values() if s.partition in gone)
             self._own(*(s for s in self.sources.values() if s.partition not in gone))
 
     def _catch_up(self) -> None:
@@ -192,8 +204,11 @@ class Shell:
 
     def fenced(self, record: Incoming) -> bool:
         """Whether a record of an output partition is a fence by another worker of our source."""
+        if fenced_by(record, {s.name: s.epoch for s in self.sources.values()}):
+            return True
         self._watched[record.key] = record.offset + 1
-        return fenced_by(record, {s.name: s.epoch for s in self.sources.values()})
+        self.keeper.write(self._watched)
+        return False
 
     def position(self, key: str) -> int:
         """Next offset of an input: the lowest of the sources that read it."""
@@ -233,7 +248,10 @@ class Shell:
                 queue = self._queues[key]
                 while queue and self._ready(key, queue[0][1]):
                     record, event = queue.popleft()
+                    if isinstance(event, Envelope):
+                        handling.set(event.correlationid or event.id)
                     self._fold(record, event)
+                    handling.set("")  # where folding fails, what stops the process says it
                     moved = True
                 if not queue:
                     self._waiting.discard(key)
@@ -294,13 +312,15 @@ class Shell:
                 if self.on_halt:
                     self.on_halt(answer.data.account, answer.data.cause_id, answer.data.error)
 
-    def _publish(self, source: Source, record: Envelope) -> None:
+    def _publish(self, source: Source, record: Envelope, also: Delivered | None = None) -> None:
         self._since[source.name] = 0
-        self._append(source.output, encode(record), record.partitionkey)
+        self._append(source.output, encode(record), record.partitionkey, also)
         if self.on_record:
             self.on_record(record)
 
-    def _append(self, output: str, raw: bytes, message_key: str) -> None:
+    def _append(
+        self, output: str, raw: bytes, message_key: str, also: Delivered | None = None
+    ) -> None:
         with self._acks:
             self._pending += 1
 
@@ -309,6 +329,8 @@ class Shell:
                 self._pending -= 1
                 self._ends[output] = max(self._ends.get(output, 0), offset + 1)
                 idle = self._pending == 0
+            if also:
+                also(offset)
             if idle and self.on_idle:
                 self.on_idle()
 
@@ -367,6 +389,11 @@ class Shell:
                     self._checked[source.name] = (now_s, source.sequence)
                 else:
                     self._checked.setdefault(source.name, (at, sequence))
+            kept = self.keeper.due(self.sources.values(), now_s)
+            if kept is not None:
+                record, taken = self.keeper.take(kept, now_s)
+                self._publish(kept, record, taken.delivered)
+        self.keeper.write(self._watched)
 
 
 def _lane_first(key: str) -> tuple[int, str]:

@@ -4,9 +4,11 @@ What the server asks takes no lock of the shell: a thread that hangs while it ho
 what has to be seen. Figures that need the lock are taken by the heartbeat, once a second.
 """
 
+import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from domain.source import Source
@@ -16,6 +18,7 @@ from schemas.topics import EXECUTION_RES, MARKET, TOPICS
 from streams.figures import Figures
 from streams.progress import Progress
 
+logger = logging.getLogger(__name__)
 LIVE_S = 4.0
 """A loop that stood still longer hangs: with the second between two beats, seen within five."""
 START_S = 600.0
@@ -78,6 +81,13 @@ class Vitals:
         self.look()
         self._beat_at = time.monotonic()
 
+    def _guarded(self, what: Callable[[], None]) -> None:
+        """A figure that fails is missed; it stops no worker."""
+        try:
+            what()
+        except Exception:
+            logger.warning("figures could not be taken", exc_info=True)
+
     def age_s(self) -> float:
         """Seconds since the slowest of the loops moved."""
         beats = [self._beat_at] if self._loop_at is None else [self._beat_at, self._loop_at]
@@ -98,13 +108,13 @@ class Vitals:
             sources = list(self._shell.sources.values())
             self._names = sorted(source.name for source in sources)
             if self.worker == "positions":
-                self._open = exposure(sources)
+                self._guarded(lambda: setattr(self, "_open", exposure(sources)))
         self.fold()
 
     def fold(self) -> None:
         """Fold what was published so far, also while the worker catches up."""
         with self._folding:
-            self.figures.fold()
+            self._guarded(self.figures.fold)
 
     def health(self) -> dict[str, object]:
         """Answer of `/health`, `/livez` and `/readyz`."""

@@ -17,7 +17,7 @@ from typing import Protocol
 import faust
 
 from domain.source import Source
-from runtime import logs
+from runtime import entry, logs
 from runtime.build import code_digest
 from runtime.health import HealthServer
 from runtime.settings import Settings
@@ -168,6 +168,7 @@ class Worker:
         return {source.name: source.epoch for source in sources.values()}
 
     def _notice(self, account: str, cause_id: str, error: str) -> None:
+        logger.error("a decision for %s failed: %s", account, error)
         event = WorkerNotice(
             id=natural_id("worker.failed", self.processor, account, cause_id),
             source="/worker",
@@ -231,19 +232,25 @@ def configuration() -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
+def parser() -> argparse.ArgumentParser:
+    """The worker's command line."""
+    settings = Settings.load()
+    known = argparse.ArgumentParser(description="One worker of Quantum Trader")
+    known.add_argument("processor", choices=sorted(AGENTS))
+    known.add_argument("--kafka", default=settings.kafka, help="bootstrap servers")
+    known.add_argument("--health-port", type=int, default=0, help="port of /health; 0: free one")
+    known.add_argument("--folder", required=True, type=Path, help="folder for logs and ports")
+    known.add_argument("--instance", default=None, help="static group member id")
+    known.add_argument("--partitions", type=int, default=PARTITIONS_EMBEDDED)
+    return known
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one worker."""
-    settings = Settings.load()
-    parser = argparse.ArgumentParser(description="One worker of Quantum Trader")
-    parser.add_argument("processor", choices=sorted(AGENTS))
-    parser.add_argument("--kafka", default=settings.kafka, help="bootstrap servers")
-    parser.add_argument("--health-port", type=int, default=0, help="port of /health; 0: free one")
-    parser.add_argument("--folder", required=True, type=Path, help="folder for logs and ports")
-    parser.add_argument("--instance", default=None, help="static group member id")
-    parser.add_argument("--partitions", type=int, default=PARTITIONS_EMBEDDED)
-    options = parser.parse_args(arguments)
+    known = parser()
+    options = known.parse_args(arguments)
     if options.kafka is None:
-        parser.error("say --kafka HOST:PORT, or set QUANTUM_KAFKA")
+        known.error("say --kafka HOST:PORT, or set QUANTUM_KAFKA")
     options.folder.mkdir(parents=True, exist_ok=True)
     logs.configure(options.processor, options.folder)
     sampling.start(options.processor)
@@ -259,4 +266,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

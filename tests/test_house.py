@@ -41,6 +41,7 @@ LINES_MAX = 400
 ENTRY_POINTS = {
     "upgrade", "downgrade", "run_migrations", "run_migrations_online", "main",
     "pytest_addoption",
+    "pytest_configure",
     "pytest_collection_modifyitems",
 }  # fmt: skip
 """Found by name by Alembic, the shell or pytest."""
@@ -205,7 +206,7 @@ def test_every_module_is_imported_or_run() -> None:
         package, dotted_re = re.escape(package), re.escape(dotted)
         used = re.search(
             rf"{dotted_re}\b|{re.escape(path)}|from {package} import [^\n]*\b{name}\b"
-            rf"|from {package} import \([^)]*\b{name}\b|[\"']{name}[\"']: ",
+            rf"|from {package} import \([^)]*\b{name}\b|[\"']{name}[\"']: |: [\"']{name}[\"'],",
             text,
         )
         if not used:

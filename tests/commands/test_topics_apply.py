@@ -7,7 +7,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from commands.publish import Publisher, PublishError, build
-from commands.topics_apply import PartitionCountError, apply, diff
+from commands.topics_apply import PartitionCountError, TooFewBrokersError, apply, diff
 from replay.log import KafkaUnreachableError, read_kafka
 from runtime.kafka import EmbeddedKafka
 from schemas.topics import DAY_MS, Lane, Topic, partition_of
@@ -50,6 +50,21 @@ def test_a_wrong_partition_count_is_an_error_naming_both_and_changes_nothing(
     with pytest.raises(PartitionCountError, match="has 4 partitions, 8 are wanted"):
         apply(kafka.bootstrap, 8, topics)
     assert [d.topic for d in diff(kafka.bootstrap, 4, topics)] == [topics[1].name]
+
+
+def test_copies_and_the_least_in_step_are_as_the_settings_say(
+    kafka: EmbeddedKafka, topics: tuple[Topic, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANTUM_KAFKA_REPLICATION", "3")
+    with pytest.raises(TooFewBrokersError, match=r"copies need as many brokers, .* has 1"):
+        apply(kafka.bootstrap, 4, topics)
+    monkeypatch.setenv("QUANTUM_KAFKA_REPLICATION", "1")
+    apply(kafka.bootstrap, 4, topics)
+    monkeypatch.setenv("QUANTUM_KAFKA_MIN_INSYNC", "1")
+    assert diff(kafka.bootstrap, 4, topics) == [], "1 is the broker's own"
+    monkeypatch.delenv("QUANTUM_KAFKA_REPLICATION")
+    monkeypatch.setenv("QUANTUM_KAFKA_MIN_INSYNC", "2")
+    assert {d.what for d in diff(kafka.bootstrap, 4, topics)} == {"min.insync.replicas"}
 
 
 def test_what_is_published_lies_on_the_partition_of_its_account(crash_kafka: str) -> None:

@@ -243,7 +243,7 @@ def test_long_walks_meet_every_rule_there_is_and_the_books_hold() -> None:
     assert rules == {
         "market at point", "limit taker", "limit through", "stop at trigger",
         "stop at point (gap)", "target at trigger", "target at point (gap)", "liquidation",
-        "liquidation at point",
+        "liquidation at point", "market at trade", "stop at trade", "target at trade",
     }  # fmt: skip
 
 

@@ -17,6 +17,10 @@ logs.configure("risk", Path(sys.argv[1]), "INFO", stderr=sys.argv[2] == "screen"
 structlog.get_logger("shell").info("fenced", epoch=7)
 logging.getLogger("faust.app").warning("from %s", "faust")
 logging.getLogger("aiokafka").info("too much detail")
+logs.handling.set("5f0c")
+logging.getLogger("streams.shell").warning("while it is handled")
+logs.handling.set("")
+logging.getLogger("streams.shell").warning("after it")
 try:
     1 / 0
 except ZeroDivisionError:
@@ -52,6 +56,8 @@ def test_all_loggers_write_json_lines_to_the_file_and_nothing_to_the_terminal(
     assert by_event["fenced"]["time"].endswith("Z")
     assert by_event["from faust"]["logger"] == "faust.app"
     assert "too much detail" not in by_event
+    assert by_event["while it is handled"]["correlation_id"] == "5f0c"
+    assert "correlation_id" not in by_event["after it"]
     assert "ZeroDivisionError" in json.dumps(by_event["failed"]["exception"])
     assert any(line["logger"] == "librdkafka" for line in lines)
 
@@ -62,3 +68,23 @@ def test_people_at_the_terminal_see_text_without_tracebacks(tmp_path: Path) -> N
     assert "fenced" in done.stderr
     assert "failed" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_log_file_is_rotated_by_size_and_three_older_ones_are_kept(tmp_path: Path) -> None:
+    program = """
+import logging, sys
+from pathlib import Path
+from runtime import logs
+logs.MAX_BYTES = 10_000
+logs.configure("risk", Path(sys.argv[1]), "INFO")
+for number in range(400):
+    logging.getLogger("shell").info("line %d of many", number)
+"""
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], env={"PYTHONPATH": str(ROOT)}, check=True
+    )
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["risk.log", "risk.log.1", "risk.log.2", "risk.log.3"]
+    assert all(path.stat().st_size <= 10_000 for path in tmp_path.iterdir())
+    last = (tmp_path / "risk.log").read_text().splitlines()[-1]
+    assert json.loads(last)["event"] == "line 399 of many"

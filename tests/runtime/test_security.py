@@ -2,6 +2,8 @@
 
 import os
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from runtime.security import (
     sasl_login,
     tls_context,
 )
-from runtime.settings import Settings, SettingsError
+from runtime.settings import ROOT, Settings, SettingsError
 
 NAME = "QUANTUM_KAFKA_SASL_PASSWORD_FILE"
 
@@ -160,3 +162,42 @@ def test_settings_that_do_not_fit_together_are_refused_in_one_line(
         settings(monkeypatch, **values)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["streams.worker", "risk", "--folder", "{folder}"],
+        ["streams.feed", "--folder", "{folder}"],
+        [
+            "projections.worker",
+            "--folder",
+            "{folder}",
+            "--postgres",
+            "postgresql://x@127.0.0.1:1/x",
+        ],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_process_that_cannot_use_its_secret_ends_with_one_line(
+    tmp_path: Path, words: list[str]
+) -> None:
+    path = secret(tmp_path, mode=0o644)
+    done = subprocess.run(
+        [sys.executable, "-m", *(word.format(folder=tmp_path) for word in words)],
+        env={
+            "PYTHONPATH": str(ROOT),
+            "QUANTUM_KAFKA": "127.0.0.1:1",
+            "QUANTUM_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+            "QUANTUM_KAFKA_SASL_USERNAME": "trader",
+            "QUANTUM_KAFKA_SASL_PASSWORD_FILE": str(path),
+            "QUANTUM_POSTGRES_PASSWORD_FILE": str(path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"FILE={path} cannot be used: everybody on this machine may read it" in line

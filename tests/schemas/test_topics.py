@@ -63,12 +63,12 @@ def test_people_may_publish_to_command_and_request_topics_only() -> None:
     }  # fmt: skip
 
 
-def test_only_market_clock_and_progress_are_forgotten() -> None:
+def test_only_market_clock_and_copies_for_speed_are_forgotten() -> None:
     bounded = {t.name for t in TOPICS.values() if t.retention_ms != -1}
-    assert bounded == {"market", "clock", "progress"}
+    assert bounded == {"market", "clock", "progress", "snapshots"}
 
 
 def test_every_topic_is_told_once_and_has_a_purpose() -> None:
-    assert len(TOPICS) == len(EVENT_TOPICS) + len(DEAD_LETTERS) + 1
+    assert len(TOPICS) == len(EVENT_TOPICS) + len(DEAD_LETTERS) + 2
     assert all(t.purpose for t in TOPICS.values())
     assert sorted(Lane) == [0, 1, 2, 3, 4, 9]

@@ -28,6 +28,7 @@ from schemas.topics import TOPICS, partition_of
 from streams.gateway import GatewayShell
 from streams.recovery import Identity
 from streams.shell import CHECKPOINT_S, Shell
+from streams.snapshots import Every
 from streams.venue_window import outside_window
 from tests.streams.crash_scenario import PARTITIONS
 from tests.streams.memory import Broker, InFlight, MemoryLog, ignored
@@ -40,6 +41,8 @@ ROUNDS_MAX = 600
 ZOMBIE_TURNS = 4
 FAULTS = FaultPlan(lost_answer_every=2, lost_request_every=5)
 IDENTITY = Identity("test", "test")
+EVERY = Every(inputs=1, share=float("inf"))
+"""A snapshot at every look: of one source at each of the two that a tick brings."""
 
 
 class KilledError(BaseException):
@@ -149,7 +152,7 @@ class World:
             )
         admits = self.admits if name == "venue" else None
         made = self.source_of_venue if name == "venue" else None
-        return Shell(name, PARTITIONS, log, IDENTITY, admits=admits, make=made)
+        return Shell(name, PARTITIONS, log, IDENTITY, admits=admits, make=made, every=EVERY)
 
     def wall(self) -> int:
         return self.wall_us

@@ -1,7 +1,7 @@
 """A worker that hangs when told to: its event loop, or whoever holds its shell's lock.
 
 ``python -m tests.streams.hanging_worker risk --kafka … --folder …`` like `streams.worker`. The file
-``FOLDER/hang`` says what is to hang: `loop` or `lock`.
+``FOLDER/NAME.hang`` says what is to hang: `loop` or `lock`.
 """
 
 import sys
@@ -14,8 +14,8 @@ from streams import worker
 from streams.app import create_app
 
 
-def hanging(folder: Path) -> Callable[..., Any]:
-    """`create_app` with a beat that hangs once the file is there."""
+def hanging(orders: Path) -> Callable[..., Any]:
+    """`create_app` with a beat that hangs once the file `orders` is there."""
 
     def create(**given: Any) -> Any:
         beat, shell = given["beat"], given["receive"].__self__
@@ -26,10 +26,9 @@ def hanging(folder: Path) -> Callable[..., Any]:
 
         def beat_or_hang() -> None:
             beat()
-            told = folder / "hang"
-            if not told.exists():
+            if not orders.exists():
                 return
-            if told.read_text() == "loop":
+            if orders.read_text() == "loop":
                 threading.Event().wait()
             threading.Thread(target=hold, daemon=True).start()
 
@@ -41,7 +40,7 @@ def hanging(folder: Path) -> Callable[..., Any]:
 def main(arguments: list[str]) -> None:
     """Run the worker."""
     folder = Path(arguments[arguments.index("--folder") + 1])
-    vars(worker)["create_app"] = hanging(folder)
+    vars(worker)["create_app"] = hanging(folder / f"{arguments[0]}.hang")
     worker.main(arguments)
 
 

@@ -14,7 +14,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,32 +56,29 @@ def get(port: int, path: str) -> tuple[int, bytes]:
         return 0, str(error).encode()
 
 
-@contextmanager
-def running(
-    name: str, folder: Path, kafka: str, *, module: str = "streams.worker", **settings: str
-) -> Iterator[int]:
-    """A worker process that is ready; its health port."""
+def start(
+    name: str, folder: Path, *more: str, module: str = "streams.worker", **settings: str
+) -> "subprocess.Popen[bytes]":
+    """A worker process in a group of its own."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("QUANTUM_")}
-    argv = [sys.executable, "-m", module, name, "--folder", str(folder)]
-    argv += ["--kafka", kafka] if not settings else []
-    with (folder / "out").open("wb") as output:
-        process = subprocess.Popen(
-            argv,
+    with (folder / f"{name}.out").open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, name, "--folder", str(folder), *more],
             env=kept | {"PYTHONPATH": str(ROOT)} | settings,
             stdout=output,
             stderr=output,
             cwd=ROOT,
             start_new_session=True,
         )
-    try:
-        port = wait_ready(process, folder / f"{name}.port")
-        yield port
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def wait_ready(process: "subprocess.Popen[bytes]", file: Path) -> int:
+    """Port of a worker's health server, once it is ready."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, "the worker ended"
@@ -94,17 +90,32 @@ def wait_ready(process: "subprocess.Popen[bytes]", file: Path) -> int:
     raise AssertionError(f"not ready after 60 s: {get(int(file.read_text()), '/health')}")
 
 
+@pytest.fixture(scope="module")
+def hanging(secured: SecuredKafka) -> Iterator[tuple[Path, dict[str, int]]]:
+    """Two workers that hang when told to, side by side; their folder and health ports. What hangs
+    stays in its consumer group for a while, so no other test may start these two."""
+    folder = Path(tempfile.mkdtemp(prefix="qt-"))
+    module, servers = "tests.streams.hanging_worker", ("--kafka", secured.bootstrap)
+    running = {n: start(n, folder, *servers, module=module) for n in ("signals", "risk")}
+    try:
+        yield folder, {n: wait_ready(p, folder / f"{n}.port") for n, p in running.items()}
+    finally:
+        for process in running.values():
+            stop(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def test_a_worker_tells_health_readiness_and_every_figure_it_should(
-    secured: SecuredKafka, tmp_path: Path
+    hanging: tuple[Path, dict[str, int]],
 ) -> None:
-    with running("control", tmp_path, secured.bootstrap) as port:
-        status, body = get(port, "/health")
-        told = json.loads(body)
-        assert status == 200
-        assert told["state"] == "live"
-        assert told["sources"] == ["/control/0"]
-        assert get(port, "/livez")[0] == 200
-        status, text = get(port, "/metrics")
+    port = hanging[1]["signals"]
+    status, body = get(port, "/health")
+    told = json.loads(body)
+    assert status == 200
+    assert told["state"] == "live"
+    assert told["sources"] == [f"/signals/{number}" for number in range(8)]
+    assert get(port, "/livez")[0] == 200
+    status, text = get(port, "/metrics")
     assert status == 200
     lines = text.decode().splitlines()
     assert "quantum_live 1.0" in lines
@@ -115,24 +126,28 @@ def test_a_worker_tells_health_readiness_and_every_figure_it_should(
     assert names <= METRICS.keys()
 
 
-@pytest.mark.parametrize("what", ["loop", "lock"])
 def test_a_worker_whose_loop_hangs_is_not_live_within_five_seconds(
-    secured: SecuredKafka, tmp_path: Path, what: str
+    hanging: tuple[Path, dict[str, int]],
 ) -> None:
-    module = "tests.streams.hanging_worker"
-    with running("control", tmp_path, secured.bootstrap, module=module) as port:
-        assert get(port, "/livez")[0] == 200
-        (tmp_path / "hang").write_text(what)
-        began = time.monotonic()
-        while (answer := get(port, "/livez"))[0] == 200:
-            assert time.monotonic() - began < NOTICED_S + 2, "nobody noticed"
-            time.sleep(0.05)
-        took = time.monotonic() - began
-        assert answer[0] == 503, answer
-        assert json.loads(answer[1])["state"] == "hangs"
+    """The event loop of one, the holder of the shell's lock in the other."""
+    folder, ports = hanging
+    assert [get(port, "/livez")[0] for port in ports.values()] == [200, 200]
+    for name, what in (("signals", "loop"), ("risk", "lock")):
+        (folder / f"{name}.hang").write_text(what)
+    began = time.monotonic()
+    noticed: dict[str, float] = {}
+    while len(noticed) < len(ports):
+        assert time.monotonic() - began < NOTICED_S + 3, f"noticed only {noticed}"
+        for name in ports.keys() - noticed.keys():
+            status, body = get(ports[name], "/livez")
+            if status != 200:
+                noticed[name] = time.monotonic() - began
+                assert (status, json.loads(body)["state"]) == (503, "hangs")
+        time.sleep(0.05)
+    for port in ports.values():
         assert get(port, "/readyz")[0] == 503
         assert b"quantum_live 0.0" in get(port, "/metrics")[1]
-    assert took < NOTICED_S + 0.5, "half a second until the file is looked at"
+    assert max(noticed.values()) < NOTICED_S + 0.5, "half a second until the file is looked at"
 
 
 def test_clients_and_a_worker_work_through_sasl_ssl(
@@ -149,13 +164,17 @@ def test_clients_and_a_worker_work_through_sasl_ssl(
     log.close()
     assert record.raw == b"no event"
     assert ends(secured.secured)["commands.control/0"] == offsets[0] + 1
-    with running("control", tmp_path, secured.secured, **settings):
+    process = start("control", tmp_path, **settings)
+    try:
+        wait_ready(process, tmp_path / "control.port")
         data = {
             "expected_version": 0, "operator": "test", "reason": "through TLS",
             "profile": "production", "changes": {},
         }  # fmt: skip
         event = build("policy.set", "main", data, time="2021-05-19T11:00:00.000000Z")
         answer = ask(secured.secured, event)
+    finally:
+        stop(process)
     assert answer.event.type == "policy.changed.v2"
     assert "correct horse" not in (tmp_path / "control.log").read_text()
 
@@ -169,5 +188,6 @@ def test_a_wrong_password_is_an_error_and_not_a_way_in(
     for name, value in secured.settings().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("QUANTUM_KAFKA_SASL_PASSWORD_FILE", str(wrong))
+    monkeypatch.setattr("replay.log.REQUEST_TIMEOUT_S", 2.0)
     with pytest.raises(KafkaUnreachableError):
         ends(secured.secured)
