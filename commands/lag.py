@@ -1,48 +1,42 @@
 """How far the workers are behind, from their progress reports and the ends of the topics."""
 
+import contextlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
 from replay.log import LogRecord, ends
 from replay.tail import last_records
 from schemas.topics import PROGRESS
+from streams.vectors import WorkerVector
 
 REPORTS = 3_000
 SILENT_MS = 5_000
 
 
-@dataclass(slots=True)
 class WorkerProgress:
-    """A worker's latest report, put together from full and partial ones."""
+    """What a worker's processes last reported."""
 
-    worker: str
-    incarnation: str = ""
-    positions: dict[str, int] = field(default_factory=dict)
-    unresolved: int = 0
-    event_time: str = ""
-    heard_ms: int = 0
-    """Broker time of its last report, milliseconds since 1970."""
+    def __init__(self, worker: str) -> None:
+        self.worker = worker
+        self.vector = WorkerVector()
+        self.event_time = ""
+        self.heard_ms = 0
+        """Broker time of its last report, milliseconds since 1970."""
 
-    def take(self, report: dict[str, object], at_ms: int) -> None:
-        """Fold a report in. A new incarnation or a full report replaces the positions."""
-        positions = report.get("positions")
-        if report.get("full") or report.get("incarnation") != self.incarnation:
-            self.positions = {}
-        if isinstance(positions, dict):
-            self.positions.update(positions)
-        self.incarnation = str(report.get("incarnation", ""))
-        unresolved = report.get("unresolved")
-        self.unresolved = unresolved if isinstance(unresolved, int) and unresolved > 0 else 0
-        self.event_time = str(report.get("time", ""))
+    def take(self, report: dict[str, Any], at_ms: int) -> None:
+        """Fold a report in."""
+        self.vector.fold(report)
+        self.event_time = str(report.get("time", self.event_time))
         self.heard_ms = at_ms
 
     def lag(self, until: dict[str, int]) -> int:
         """Records that it has not folded, orders without answer included."""
-        behind = (until[key] - at for key, at in self.positions.items() if key in until)
-        return sum(max(0, records) for records in behind) + self.unresolved
+        at = {key: self.vector.position(key) or 0 for key in self.vector.keys() & until.keys()}
+        behind = sum(max(0, until[key] - position) for key, position in at.items())
+        return behind + self.vector.unresolved
 
     @property
     def silent(self) -> bool:
@@ -57,13 +51,12 @@ class ProgressBoard:
 
     def take(self, raw: bytes | None, at_ms: int) -> None:
         """Fold one message in; what is no report is passed over."""
-        try:
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
             report = orjson.loads(raw or b"")
             name = report["worker"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            return
-        known = self.workers.setdefault(name, WorkerProgress(name))
-        known.take(report, at_ms)
+            known = self.workers.get(name) or WorkerProgress(name)
+            known.take(report, at_ms)
+            self.workers[name] = known
 
     def lag(self, until: dict[str, int]) -> dict[str, int]:
         """Records behind, by processor."""

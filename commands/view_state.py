@@ -20,7 +20,7 @@ from schemas.validity import SequenceGap, Validity
 COUNTED = frozenset((CLOCK.name, VENUE_REQUEST.name, VENUE_REPORT.name))
 PRICES = b"market.prices.observed.v1"
 _TYPE = re.compile(rb'"type":"([^"]{1,80})"')
-_WORKER = re.compile(rb'"worker":"([^"]{1,64})"')
+_PROCESS = re.compile(rb'"worker":"([^"]{1,64})","incarnation":"([^"]{1,64})"')
 _FULL = b'"full":true'
 HEAD = 400
 CURVE_MINUTES = 15
@@ -41,7 +41,7 @@ class ViewState:
         self.closes: dict[str, deque[float]] = {}
         """Closes of every 15th minute of each symbol, for a sparkline."""
         self._validity: dict[str, Validity] = {}
-        self._reports: dict[bytes, list[tuple[bytes, int]]] = {}
+        self._reports: dict[tuple[bytes, ...], list[tuple[bytes, int]]] = {}
         self._price: bytes | None = None
         self._rates: deque[tuple[float, int, int]] = deque()
 
@@ -65,8 +65,8 @@ class ViewState:
 
     def _reported(self, raw: bytes, at_ms: int) -> None:
         """Keep a worker's reports since its last full one; they are read when a frame is drawn."""
-        if found := _WORKER.search(raw[:80]):
-            kept = self._reports.setdefault(found[1], [])
+        if found := _PROCESS.search(raw[:160]):
+            kept = self._reports.setdefault(found.groups(), [])
             if _FULL in raw[:160]:
                 kept.clear()
             kept.append((raw, at_ms))

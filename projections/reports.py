@@ -35,6 +35,7 @@ class Reports:
         self._projector = projector
         self._folder = folder
         self._incarnation = uuid.uuid4().hex
+        self._started_ns = time.time_ns()
         self._done = threading.Event()
         self._producer = Producer(
             {
@@ -107,6 +108,7 @@ class Reports:
             "worker": "projector",
             "incarnation": self._incarnation,
             "full": True,
+            "epochs": {"0": self._started_ns},
             "positions": self._projector.positions,
             "ends": {},
             "unresolved": 0,

@@ -2,21 +2,23 @@
 
 Latest reports of all workers are held against the ends they and the feed report. `behind` holds
 each (worker, partition) that has yet to read something; when it is empty, no order waits for an
-answer and every worker has reported, the system is quiet. One agreement is enough: progress.py.
+answer and every source of every worker is told of, the system is quiet. One agreement is enough:
+progress.py.
 """
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import orjson
 from confluent_kafka import Consumer, TopicPartition
 
+from domain.processors import partitions_of
 from schemas.topics import CLOCK, MARKET, PROGRESS
 from streams.kafka_log import consumer
 from streams.progress import ALL
+from streams.vectors import WorkerVector
 
 logger = logging.getLogger(__name__)
 ASK_S = 5.0
@@ -25,48 +27,26 @@ PACED = (f"{MARKET.name}/0", f"{CLOCK.name}/0")
 """Partitions only the feed writes: who must have read a record of theirs depends on its type."""
 
 
-@dataclass(slots=True)
-class Report:
-    """The latest vector of one worker process."""
-
-    incarnation: str
-    epoch: int = 0
-    positions: dict[str, int] = field(default_factory=dict)
-    unresolved: int = 0
-    time: str = ""
-
-
 class Agreement:
-    """Fold of progress reports; pure, so that it can be tested without a broker."""
+    """Fold of progress reports; pure, so that it can be tested without a broker.
 
-    def __init__(self, workers: tuple[str, ...], ends: dict[str, int]) -> None:
-        self.workers = workers
-        self.reports: dict[str, Report] = {}
+    `workers`: the partitions of each worker's sources."""
+
+    def __init__(self, workers: Mapping[str, Collection[int]], ends: dict[str, int]) -> None:
+        self.workers = {name: WorkerVector(numbers) for name, numbers in workers.items()}
         self.ends = dict(ends)
         self.required: dict[tuple[str, str], int] = {}
         self.behind: set[tuple[str, str]] = set()
 
     def fold(self, report: dict[str, Any]) -> None:
-        """Take a report in. A new process of a worker counts from its first full report on."""
+        """Take a report in."""
         worker = report["worker"]
         if worker not in self.workers:
             return
-        known = self.reports.get(worker)
-        epoch = report.get("epoch", 0)
-        if known is not None and epoch < known.epoch:
-            return  # a fenced process that has not noticed yet: what it decides is not valid
-        if known is None or known.incarnation != report["incarnation"]:
-            if not report["full"]:
-                return
-            known = self.reports[worker] = Report(report["incarnation"], epoch)
-            self.behind = {pair for pair in self.behind if pair[0] != worker}
-        known.epoch = max(known.epoch, epoch)
-        known.positions.update(report["positions"])
-        known.unresolved, known.time = report["unresolved"], report["time"]
-        for key, end in report["ends"].items():
-            self.extend(key, end)
-        for key in known.positions if report["full"] else report["positions"]:
+        for key in self.workers[worker].fold(report):
             self._compare(worker, key)
+        for key, end in report.get("ends", {}).items():
+            self.extend(key, end)
 
     def extend(self, key: str, end: int) -> None:
         """Note that a partition now ends at `end`: all its readers have to come to it."""
@@ -75,18 +55,16 @@ class Agreement:
             for worker in self.workers:
                 self._compare(worker, key)
 
-    def require(self, key: str, end: int, workers: tuple[str, ...]) -> None:
+    def require(self, key: str, end: int, workers: Iterable[str]) -> None:
         """Note that `workers` have to read a paced partition up to `end`."""
         for worker in workers:
             self.required[worker, key] = end
             self._compare(worker, key)
 
     def _compare(self, worker: str, key: str) -> None:
-        report = self.reports.get(worker)
-        if report is None or key not in report.positions:
-            return
+        position = self.workers[worker].position(key)
         needed = self.required.get((worker, key), 0) if key in PACED else self.ends.get(key, 0)
-        if report.positions[key] < needed:
+        if position is not None and position < needed:
             self.behind.add((worker, key))
         else:
             self.behind.discard((worker, key))
@@ -94,19 +72,20 @@ class Agreement:
     @property
     def quiet(self) -> bool:
         """Nothing is on its way and nothing waits for an answer."""
-        return (
-            not self.behind
-            and len(self.reports) == len(self.workers)
-            and not any(report.unresolved for report in self.reports.values())
+        return not self.behind and not any(
+            worker.missing or worker.unresolved for worker in self.workers.values()
         )
 
     def waiting_for(self) -> str:
         """For people: what is still missing."""
-        silent = [worker for worker in self.workers if worker not in self.reports]
+        silent = [name for name, worker in self.workers.items() if not worker.owners]
         parts = [f"no report of {', '.join(silent)}"] if silent else []
+        for name, worker in self.workers.items():
+            if worker.owners and worker.missing:
+                parts.append(f"no {name} has {', '.join(map(str, sorted(worker.missing)))}")
         parts += [f"{worker} has not read {key}" for worker, key in sorted(self.behind)]
         parts += [
-            f"{w}: {r.unresolved} unresolved" for w, r in self.reports.items() if r.unresolved
+            f"{w}: {r.unresolved} unresolved" for w, r in self.workers.items() if r.unresolved
         ]
         return "; ".join(parts) or "nothing"
 
@@ -115,9 +94,10 @@ class Barrier:
     """The agreement, fed by the `progress` topic."""
 
     def __init__(
-        self, bootstrap: str, ends: dict[str, int], *, workers: tuple[str, ...] = ALL
+        self, bootstrap: str, ends: dict[str, int], partitions: int, workers: Iterable[str] = ALL
     ) -> None:
-        self.agreement = Agreement(workers, ends)
+        """`partitions`: how many account partitions there are."""
+        self.agreement = Agreement({w: partitions_of(w, partitions) for w in workers}, ends)
         self._consumer: Consumer = consumer(bootstrap)
         self._consumer.assign([TopicPartition(PROGRESS.name, 0, self._recent())])
 

@@ -75,7 +75,8 @@ class Feed:
             for t in EVENT_TOPICS
             for n in range(partitions(t, self.accounts))
         }
-        self._barrier = Barrier(self.bootstrap, {k: v for k, v in known.items() if k not in PACED})
+        others = {key: end for key, end in known.items() if key not in PACED}
+        self._barrier = Barrier(self.bootstrap, others, self.accounts)
         for key in PACED:
             self._barrier.agreement.require(key, known[key], ALL)
         last_time = ""
@@ -195,6 +196,7 @@ class Feed:
             "worker": "feed",
             "incarnation": "feed",
             "full": True,
+            "epochs": {"0": 0},
             "positions": {},
             "ends": {},
             "unresolved": 0,

@@ -7,7 +7,7 @@ to move after its report would need a record that no report covers (docs/decisio
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import orjson
@@ -54,6 +54,7 @@ class Progress:
         self._lock = threading.Lock()
         self._positions: dict[str, int] = {}
         self._ends: dict[str, int] = {}
+        self._epochs: dict[str, int] = {}
         self._unresolved = -1
         self._reported_at = time.monotonic()
         self._owed = False
@@ -72,6 +73,7 @@ class Progress:
             if now is None:
                 return
             first = not self._positions
+            epochs = {str(number): epoch for number, epoch in now.epochs.items()}
             if not (full or first or self._waited(now)):
                 return
             report: dict[str, Any] = {
@@ -81,14 +83,24 @@ class Progress:
                 "positions": _changed(now.positions, {} if full else self._positions),
                 "ends": _changed(now.ends, {} if full else self._ends),
                 "unresolved": now.unresolved,
-                "epoch": now.epoch,
+                "epochs": _changed(epochs, {} if full else self._epochs),
                 "time": now.event_time,
             }
-            self._positions, self._ends = now.positions, now.ends
+            self._positions, self._ends, self._epochs = now.positions, now.ends, epochs
             self._owed = False
             self._unresolved = now.unresolved
             self._reported_at = time.monotonic()
             self._log.note(PROGRESS.name, orjson.dumps(report), self.worker)
+
+    def taking(self, numbers: Collection[int]) -> None:
+        """Say that this process is about to fence sources, and wait until the broker has it.
+
+        Whatever an earlier owner reports after that counts no more: it may be invalid already."""
+        report = {
+            "worker": self.worker, "incarnation": self.incarnation, "taking": sorted(numbers),
+        }  # fmt: skip
+        self._log.note(PROGRESS.name, orjson.dumps(report), self.worker)
+        self._log.flush()
 
     def age_s(self) -> float:
         """Seconds since positions were last reported with everything written delivered."""

@@ -8,7 +8,8 @@ order; the log is the only effect. Nothing here reads a clock for a decision.
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from domain.processors import build
@@ -39,8 +40,8 @@ class Snapshot(NamedTuple):
     folded: set[str]
     unresolved: int
     event_time: str
-    epoch: int = 0
-    """Highest epoch of the sources: a successor's is higher."""
+    epochs: Mapping[int, int] = MappingProxyType({})
+    """Epoch of each source this process has, by the source's partition."""
 
 
 class Shell:
@@ -347,8 +348,8 @@ class Shell:
             folded, self._folded = self._folded, set()
             waiting = sum(len(self._queues[key]) for key in self._waiting) + self.unresolved()
             positions, ends = dict(self._positions), dict(self._ends)
-            epoch = max((s.epoch for s in self.sources.values()), default=0)
-            return Snapshot(positions, ends, folded, waiting, self.event_time(), epoch)
+            epochs = {number: source.epoch for number, source in self.sources.items()}
+            return Snapshot(positions, ends, folded, waiting, self.event_time(), epochs)
 
     def unresolved(self) -> int:
         """Orders without answer or end that are not resting: none, but for the gateway."""

@@ -127,6 +127,7 @@ class Worker:
         wanted = numbers(self.processor, assigned, self.partitions)
         self.followers.stop()
         self.shell.release(self.owned - wanted)
+        self.progress.taking(wanted - self.owned)
         self.shell.acquire(wanted)
         self.owned = wanted
         facts = [k for k in self.shell.inputs() if split(k)[0] not in self._agent_topics]

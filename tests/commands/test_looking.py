@@ -50,6 +50,7 @@ def test_lag_is_what_a_worker_has_not_folded(quantum: Quantum, crash_kafka: str)
     positions = {"market/0": until["market/0"] - 3, "clock/0": until["clock/0"]}
     report = {
         "worker": "signals", "incarnation": "1", "full": True, "positions": positions,
+        "epochs": {str(number): 1 for number in range(8)},
         "ends": {}, "unresolved": 0, "time": "2021-05-19T14:00:00.000000Z",
     }  # fmt: skip
     producer = Producer({"bootstrap.servers": crash_kafka})

@@ -24,10 +24,12 @@ ENDS = dict.fromkeys(("a/0", "b/0", "c/0"), 0)
 
 
 class Worker:
-    """Reads records that say how many answers may still follow; its appends are in flight first."""
+    """Reads records that say how many answers may still follow; its appends are in flight first.
+    Once `fenced` it goes on, but what it appends is not valid: nobody answers it."""
 
-    def __init__(self, name: str, system: "System") -> None:
-        self.name, self.system = name, system
+    def __init__(self, name: str, system: "System", epoch: int) -> None:
+        self.name, self.system, self.epoch = name, system, epoch
+        self.fenced = False
         self.at = dict.fromkeys(READS[name], 0)
         self.flight: list[int] = []
         self.ends: dict[str, int] = {}
@@ -44,56 +46,71 @@ class Worker:
 
     def deliver(self) -> None:
         out = WRITES[self.name]
-        self.system.log[out].append(self.flight.pop(0))
+        depth = self.flight.pop(0)
+        self.system.log[out].append(0 if self.fenced else depth)
         self.ends[out] = len(self.system.log[out])
 
     def snapshot(self) -> Snapshot | None:
         if self.flight and not self.system.careless:
             return None
         folded, self.folded = self.folded, set()
-        return Snapshot(dict(self.at), dict(self.ends), folded, 0, "")
+        return Snapshot(dict(self.at), dict(self.ends), folded, 0, "", {0: self.epoch})
 
 
 class System:
-    """Workers, a log, a topic of reports and the agreement that reads it."""
+    """Workers, a log, a topic of reports and the agreement that reads it.
 
-    def __init__(self, *, careless: bool = False) -> None:
+    Two mutants: `careless` workers do not wait for deliveries before they report, `silent` ones do
+    not say that they take over."""
+
+    def __init__(self, *, careless: bool = False, silent: bool = False) -> None:
+        self.silent = silent
+        self.zombies: list[Worker] = []
         self.log: dict[str, list[int]] = {key: [] for key in (MARKET, *ENDS)}
         self.careless = careless
         self.made: list[Worker] = []
         self.reports: list[bytes] = []
-        self.agreement = Agreement(NAMES, ENDS)
+        self.agreement = Agreement(dict.fromkeys(NAMES, (0,)), ENDS)
         self.workers = {name: self.make(name) for name in NAMES}
 
     def make(self, name: str) -> Worker:
-        self.made.append(Worker(name, self))
+        self.made.append(Worker(name, self, len(self.made) + 1))
         return self.made[-1]
 
     def note(self, _topic: str, raw: bytes, _key: str) -> None:
         self.reports.append(raw)
 
+    def flush(self) -> None:
+        """Everything is there at once."""
+
     def actions(self) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []
-        for name, worker in self.workers.items():
+        for worker in (*self.workers.values(), *self.zombies):
             found += [(worker.take, k) for k, at in worker.at.items() if at < len(self.log[k])]
             found += [(worker.deliver,)] if worker.flight else []
-            found += [(worker.progress.touch,), (self.touch_fully, name)]
+            found += [(worker.progress.touch,), (self.touch_fully, worker)]
         if self.reports:
             found.append((self.fold,))
         return found
 
-    def touch_fully(self, name: str) -> None:
-        self.workers[name].progress.touch(full=True)
+    def touch_fully(self, worker: Worker) -> None:
+        worker.progress.touch(full=True)
 
     def fold(self) -> None:
         self.agreement.fold(orjson.loads(self.reports.pop(0)))
 
-    def restart(self, name: str) -> None:
-        """Killed: what was in flight is lost; it starts again before the first cause of that."""
+    def restart(self, name: str, *, killed: bool) -> None:
+        """Another process takes over; the old one is dead, or only believed to be."""
         old = self.workers[name]
-        if not old.flight:
-            self.workers[name] = fresh = self.make(name)
-            fresh.at, fresh.ends = dict(old.at), dict(old.ends)
+        if old.flight:
+            return
+        self.workers[name] = fresh = self.make(name)
+        fresh.at, fresh.ends = dict(old.at), dict(old.ends)
+        if not self.silent:
+            fresh.progress.taking([0])
+        old.fenced = True
+        if not killed:
+            self.zombies.append(old)
 
     def publish(self, depth: int) -> None:
         """The feed: one outside record, which control and risk have to answer."""
@@ -113,7 +130,7 @@ class System:
         """Follow the choices; what was on its way when the agreement said that nothing was."""
         for choice in choices:
             if choice % 11 == 0:
-                self.restart(NAMES[choice % 3])
+                self.restart(NAMES[choice % 3], killed=choice % 2 == 0)
             if self.agreement.quiet:
                 if self.moving():
                     return self.moving()
@@ -139,6 +156,36 @@ def test_positions_reported_before_their_answers_are_delivered_would_break_it() 
     assert any(System(careless=True).run(choices) for choices in runs)
 
 
+@pytest.mark.parametrize("silent", [False, True])
+def test_what_a_fenced_process_reports_before_its_successor_does_is_not_believed(
+    silent: bool,
+) -> None:
+    """Silent, the mutant: the market record is taken for handled, and its answer is invalid."""
+    system = System(silent=silent)
+    for worker in system.workers.values():
+        system.touch_fully(worker)
+    system.publish(1)
+    system.restart("control", killed=False)
+    (zombie,) = system.zombies
+    zombie.take(MARKET)
+    zombie.deliver()
+    for worker in (zombie, system.workers["risk"], system.workers["execution"]):
+        for key in worker.at:
+            while worker.at[key] < len(system.log[key]):
+                worker.take(key)
+        while worker.flight:
+            worker.deliver()
+    for worker in (zombie, system.workers["risk"], system.workers["execution"]) * 2:
+        for key in worker.at:
+            while worker.at[key] < len(system.log[key]):
+                worker.take(key)
+        worker.progress.touch()
+    while system.reports:
+        system.fold()
+    assert system.moving()
+    assert system.agreement.quiet == silent
+
+
 def test_a_system_that_is_let_run_becomes_quiet() -> None:
     system = System()
     system.publish(3)
@@ -160,12 +207,13 @@ def report(
     worker: str, *, incarnation: str = "1", full: bool = True, **more: Any
 ) -> dict[str, Any]:
     base: dict[str, Any] = {"positions": {}, "ends": {}, "unresolved": 0, "time": ""}
+    base |= {"epochs": {"0": 1} if full else {}}
     return base | {"worker": worker, "incarnation": incarnation, "full": full} | more
 
 
 @pytest.fixture
 def agreement() -> Agreement:
-    found = Agreement(("risk", "execution"), {"x/0": 3})
+    found = Agreement({"risk": (0,), "execution": (0,)}, {"x/0": 3})
     for worker in ("risk", "execution"):
         found.fold(report(worker, positions={"x/0": 3}))
     assert found.quiet
@@ -173,7 +221,7 @@ def agreement() -> Agreement:
 
 
 def test_it_is_not_quiet_before_every_worker_has_reported() -> None:
-    found = Agreement(("risk", "execution"), {})
+    found = Agreement({"risk": (0,), "execution": (0,)}, {})
     found.fold(report("risk"))
     assert not found.quiet
     assert found.waiting_for() == "no report of execution"
@@ -196,17 +244,17 @@ def test_a_new_end_has_to_be_read_by_all_its_readers(agreement: Agreement) -> No
 def test_a_new_process_counts_from_its_first_full_report(agreement: Agreement) -> None:
     agreement.fold(report("risk", incarnation="2", full=False, positions={"x/0": 1}))
     assert agreement.quiet, "not a full one: the old process's report stands"
-    agreement.fold(report("risk", incarnation="2", positions={"x/0": 1}))
+    agreement.fold(report("risk", incarnation="2", epochs={"0": 2}, positions={"x/0": 1}))
     assert agreement.waiting_for() == "risk has not read x/0"
 
 
 def test_a_fenced_process_that_goes_on_reporting_is_not_believed(agreement: Agreement) -> None:
-    agreement.fold(report("risk", incarnation="2", epoch=2, positions={"x/0": 3}))
+    agreement.fold(report("risk", incarnation="2", epochs={"0": 2}, positions={"x/0": 3}))
     agreement.extend("x/0", 4)
     agreement.fold(report("execution", positions={"x/0": 4}))
-    agreement.fold(report("risk", incarnation="1", epoch=1, positions={"x/0": 4}))
+    agreement.fold(report("risk", incarnation="1", positions={"x/0": 4}))
     assert agreement.waiting_for() == "risk has not read x/0"
-    agreement.fold(report("risk", incarnation="2", epoch=2, positions={"x/0": 4}))
+    agreement.fold(report("risk", incarnation="2", full=False, positions={"x/0": 4}))
     assert agreement.quiet
 
 

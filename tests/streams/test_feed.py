@@ -48,6 +48,7 @@ def workers(empty_kafka: str) -> Iterator[None]:
             for worker in ALL:
                 told = {
                     "worker": worker, "incarnation": "1", "full": True, "positions": positions,
+                    "epochs": {str(number): 1 for number in range(8)},
                     "ends": {}, "unresolved": 0, "time": "",
                 }  # fmt: skip
                 own.note(PROGRESS.name, orjson.dumps(told), worker)
