@@ -40,8 +40,7 @@ class Snapshot(NamedTuple):
     folded: set[str]
     unresolved: int
     event_time: str
-    epochs: Mapping[int, int] = MappingProxyType({})
-    """Epoch of each source this process has, by the source's partition."""
+    epochs: Mapping[int, int] = MappingProxyType({})  # of each source of this process
 
 
 class Shell:
