@@ -110,6 +110,8 @@ class Flock:
         if cursor is None or record is None:
             return
         owner = self._owner.get(name)
+        if owner is None and not self._groups[name]:
+            return  # all who read it have ended or were parted off
         if owner is None and record.offset + 1 < self._edge[name]:
             cursor.step()
             self._fold_shared(name, record)
