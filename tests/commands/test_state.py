@@ -6,8 +6,9 @@ from tests.commands.conftest import Quantum
 
 
 def test_at_an_event_it_says_what_the_event_was_decided_on(quantum: Quantum) -> None:
-    lines = quantum("events", "--topic", "trade.position.update", "--json").stdout.splitlines()
-    update = next(u for u in map(json.loads, lines[40:]) if '"equity"' in json.dumps(u["data"]))
+    told = quantum("events", "--topic", "trade.position.update", "--account", "main", "--json")
+    lines = told.stdout.splitlines()
+    update = next(u for u in map(json.loads, lines[10:]) if '"equity"' in json.dumps(u["data"]))
     item = next(i for i in update["data"]["items"] if i["kind"] == "equity")
     done = quantum("state", "--at", update["id"], "--json")
     assert done.exit_code == 0, done.stderr
