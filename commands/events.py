@@ -9,6 +9,7 @@ import typer
 from commands.console import CommandError, ExitCode, OneAccount, add, say
 from commands.logs import Archive, RunName, opened
 from commands.system import find
+from commands.values import event_time
 from replay.log import LogRecord, read_kafka
 from replay.why_lines import describe
 from schemas.envelope import Envelope
@@ -16,7 +17,6 @@ from schemas.topics import EVENT_TOPICS, TOPICS
 
 _SPAN = re.compile(r"^(\d+)(s|m|h|d)$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_TIME = re.compile(r"^\d{4}-\d\d-\d\d(T\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?Z?)?$")
 
 
 def register(app: typer.Typer) -> None:
@@ -125,9 +125,10 @@ def moment(since: str | None) -> tuple[int | None, str]:
     if span := _SPAN.match(since):
         seconds = int(span[1]) * _SECONDS[span[2]]
         return int((time.time() - seconds) * 1000), ""
-    if _TIME.match(since):
-        return None, since.removesuffix("Z")
-    raise CommandError(
-        f"--since {since} is neither a time (2021-05-19T12:00) nor a span (30s, 5m, 2h, 1d)",
-        ExitCode.MISUSE,
-    )
+    try:
+        return None, event_time("--since", since)
+    except CommandError:
+        raise CommandError(
+            f"--since {since} is neither a time (2021-05-19T12:00) nor a span (30s, 5m, 2h, 1d)",
+            ExitCode.MISUSE,
+        ) from None

@@ -1,6 +1,6 @@
 """`state`: what was so at an instant, or when an event was decided."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from commands.console import AsJson, CommandError, ExitCode, OneAccount, add, say, show
 from commands.logs import Archive, RunName, opened
+from commands.values import moment
 
 
 def register(app: typer.Typer) -> None:
@@ -45,23 +46,23 @@ def state(
     from replay.state_at import at_event, at_event_time, at_written
     from replay.why import UnknownIdError
 
-    moment = _moment(at)
-    if event_time and moment is None:
+    when = _moment(at)
+    if event_time and when is None:
         raise CommandError(f"--event-time needs a time, {at} is none", ExitCode.MISUSE)
     with opened(archive=archive, run=run) as log:
         if not as_json:
             say(f"reading {log.name} ...")
         asked: dict[str, Any] = {"at": at, "by": "basis"}
         try:
-            if moment is None:
+            if when is None:
                 found, event = at_event(log, at)
                 asked |= {"id": event.event.id, "type": event.event.type, "place": event.place}
             elif event_time:
                 asked["by"] = "event time"
-                found = at_event_time(log, f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z")
+                found = at_event_time(log, f"{when:%Y-%m-%dT%H:%M:%S.%f}Z")
             else:
                 asked["by"] = "append time"
-                found = at_written(log, int(moment.timestamp() * 1000))
+                found = at_written(log, int(when.timestamp() * 1000))
         except UnknownIdError as error:
             raise CommandError(str(error)) from None
     result = asked | found.as_json()
@@ -70,18 +71,20 @@ def state(
             f"nothing was in the log at {at}: append times are when records were written; for the "
             "market's time add --event-time"
         )
+    if account is not None and account not in result["accounts"]:
+        known = ", ".join(result["accounts"]) or "none"
+        raise CommandError(f"there was no account {account} at {at}; there were: {known}")
     if account is not None:
         result["accounts"] = {k: v for k, v in result["accounts"].items() if k == account}
     show(result, as_json, lambda: _lines(result))
 
 
 def _moment(at: str) -> datetime | None:
-    """A time as people write it; None for what is none (an id)."""
+    """A time as people write it, in UTC; None for what is none (an id)."""
     try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
+        return moment("--at", at)
+    except CommandError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _lines(result: dict[str, Any]) -> list[Any]:

@@ -77,7 +77,15 @@ def moment(option: str, value: str) -> datetime:
         raise CommandError(
             f"{option} {value}: write 2021-05-19 or 2021-05-19T11:00", ExitCode.MISUSE
         ) from None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    try:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except OverflowError:
+        raise CommandError(f"{option} {value}: no such time in UTC", ExitCode.MISUSE) from None
+
+
+def event_time(option: str, value: str) -> str:
+    """The same as an event's time says it: canonical text, UTC, comparable as text."""
+    return f"{moment(option, value):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def _number(text: str) -> Any:

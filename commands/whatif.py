@@ -1,6 +1,5 @@
 """`whatif`: a recorded run under another policy."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from rich.text import Text
 
 from commands.console import AsJson, CommandError, ExitCode, OneAccount, add, say, show
 from commands.logs import Archive, RunName, opened
+from commands.values import event_time
 
 SHOWN = 50
 
@@ -51,29 +51,15 @@ def whatif(
 
     try:
         fields = read_policy(policy)
-        moment = event_time(start)
+        since = None if start is None else event_time("--from", start)
         with opened(archive=archive, run=run) as log:
             if not as_json:
                 say(f"running the inputs of {log.name} again ...")
-            result = result_of(log, fields, account=account, start=moment)
+            result = result_of(log, fields, account=account, start=since)
             data = {"log": log.name, **result.as_json(limit)}
     except PolicyFileError as error:
         raise CommandError(str(error), ExitCode.MISUSE) from None
     show(data, as_json, lambda: _lines(data))
-
-
-def event_time(value: str | None) -> str | None:
-    """Canonical time of what a person writes: a day or a moment, UTC unless it says otherwise."""
-    if value is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise CommandError(
-            f"--from {value}: write 2021-05-19 or 2021-05-19T12:00", ExitCode.MISUSE
-        ) from None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _lines(data: dict[str, Any]) -> list[Any]:
@@ -83,9 +69,10 @@ def _lines(data: dict[str, Any]) -> list[Any]:
     out: list[Any] = [
         Text(f"{fields}; {', '.join(data['accounts'])}, {since}", style="bold"),
         (
-            f"{data['decisions_changed']:,} decisions change of {counts['recorded']:,}: "
-            f"{counts['changed']} decided otherwise, {counts['vanished']} vanish, "
-            f"{counts['appeared']} appear; {counts['figures_only']} more cite other figures only"
+            f"{data['decisions_changed']:,} decisions change: of {counts['recorded']:,} recorded "
+            f"{counts['changed']:,} are decided otherwise and {counts['vanished']:,} vanish, "
+            f"{counts['appeared']:,} appear; "
+            f"{counts['figures_only']:,} more cite other figures only"
         ),
         (
             f"orders: {orders['changed']} change, {orders['vanished']} vanish, "

@@ -57,6 +57,7 @@ class Desk:
     """What is open in one account, as of one cause, and the items decided on it."""
 
     __slots__ = (
+        "_stops",
         "account",
         "approvals",
         "cancelled",
@@ -91,6 +92,7 @@ class Desk:
         self.cancelled: set[str] = set()
         self.closed: set[str] = set()
         """Symbols closed in this record."""
+        self._stops: dict[str, list[OwnOrder]] | None = None
 
     # ------------------------------------------------------------------ what is
 
@@ -105,12 +107,12 @@ class Desk:
 
     def stops(self, position: OpenPosition) -> list[OwnOrder]:
         """Stops of a trade that have no end yet, oldest first."""
-        trade, ended = position.trade_id, self.results.ended
-        return [
-            order
-            for order in self.own.orders.values()
-            if order.owner_id == trade and order.purpose == "stop" and order.id not in ended
-        ]
+        if self._stops is None:  # looked for once: every rule asks, for every position
+            self._stops, ended = {}, self.results.ended
+            for order in self.own.orders.values():
+                if order.purpose == "stop" and order.owner_id and order.id not in ended:
+                    self._stops.setdefault(order.owner_id, []).append(order)
+        return self._stops.get(position.trade_id, [])
 
     def care(self, position: OpenPosition) -> Care | None:
         """What was decided for this very trade; None if nothing was."""

@@ -5,7 +5,7 @@ decision works on `Account.scratch()` with the same function, so that a later it
 the earlier ones, and folding the report afterwards leads to the same account.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -36,6 +36,10 @@ class Position:
     leverage: int
     opened_at: str
     """`filled_at` of the fill that opened it: a funding settled before is not its own."""
+
+    def copied(self) -> "Position":
+        """Another one of the same figures."""
+        return Position(self.quantity, self.cost, self.isolated, self.leverage, self.opened_at)
 
     @property
     def entry(self) -> Decimal:
@@ -151,9 +155,9 @@ class Account:
         """A copy to work a decision out on. It knows no closed orders."""
         return Account(
             balance=self.balance,
-            positions={symbol: replace(held) for symbol, held in self.positions.items()},
+            positions={symbol: held.copied() for symbol, held in self.positions.items()},
             orders={key: order.copied() for key, order in self.orders.items()},
-            used={symbol: replace(used) for symbol, used in self.used.items()},
+            used={symbol: Used(u.candle, u.quantity) for symbol, u in self.used.items()},
             funded=dict(self.funded),
             transfers=self.transfers.copy(),
         )

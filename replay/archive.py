@@ -78,6 +78,8 @@ class Manifest:
 
     topics: dict[str, dict[str, Any]] = field(default_factory=dict)
     segments: list[Segment] = field(default_factory=list)
+    said: str | None = None
+    """The end of the chain as the file says it; None: not read from a file."""
 
     @property
     def head(self) -> str:
@@ -91,6 +93,7 @@ class Manifest:
     def save(self, folder: Path) -> None:
         """Write it whole, aside and renamed."""
         aside = folder / f"{MANIFEST}.new"
+        self.said = self.head
         content = {
             "version": VERSION,
             "topics": self.topics,
@@ -110,7 +113,8 @@ class Manifest:
                 raise ArchiveError(
                     f"{path} has version {content['version']}; this build reads {VERSION}"
                 )
-            return cls(content["topics"], [Segment(**each) for each in content["segments"]])
+            segments = [Segment(**each) for each in content["segments"]]
+            return cls(content["topics"], segments, str(content["head"]))
         except FileNotFoundError:
             raise ArchiveError(
                 f"{folder} is no archive: it has no {MANIFEST}; make one with ./quantum archive"
@@ -161,6 +165,16 @@ def check(folder: Path, manifest: Manifest | None = None) -> list[DamagedLogErro
         nexts[segment.key] = segment.next
         if problem := _file_problem(folder, segment):
             wrong.append(_damage(segment, f"segment {number}: {problem[0]}", problem[1]))
+    if found.said not in (None, before):
+        wrong.append(
+            DamagedLogError(
+                f"{folder / MANIFEST}: the chain ends with {before[:16] or 'nothing'}… after "
+                f"{len(found.segments)} segments, its head says {str(found.said)[:16]}…: entries "
+                "at its end were removed",
+                place="",
+                file=MANIFEST,
+            )
+        )
     return wrong
 
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from replay.sources import EventLog, RawRecord, Topics
 from schemas.topics import EVENT_TOPICS
@@ -40,6 +40,10 @@ class Spool:
             topic, _, number = key.rpartition("/")
             counts[topic] = max(counts.get(topic, 0), int(number) + 1)
         self.counts = counts
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy for another process reads the same files and leaves their end to this one."""
+        return {name: value for name, value in vars(self).items() if name != "_folder"}
 
     def __enter__(self) -> Self:
         return self

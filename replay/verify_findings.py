@@ -53,7 +53,8 @@ class Difference:
 @dataclass(slots=True)
 class Verified:
     """What came out. decisions: recorded ones that were decided again; nothing: facts that were
-    looked at again and, as in the log, gave nothing; waiting: requests behind the last record of
+    looked at again and, as in the log, gave nothing; consulted: how often a decider was asked
+    about an input, whatever came of it; waiting: requests behind the last record of
     their source, not answered yet; unsure: facts that would have led to a record in one order of
     topics and not in another, where the log does not say which it was; records: all that were
     read."""
@@ -62,6 +63,7 @@ class Verified:
     identical: int = 0
     different: int = 0
     nothing: int = 0
+    consulted: int = 0
     waiting: int = 0
     unsure: int = 0
     records: int = 0
@@ -88,6 +90,7 @@ class Verified:
             "identical",
             "different",
             "nothing",
+            "consulted",
             "waiting",
             "unsure",
             "sources",
@@ -109,6 +112,7 @@ class Verified:
             "identical": self.identical,
             "different": self.different,
             "nothing": self.nothing,
+            "consulted": self.consulted,
             "waiting": self.waiting,
             "unsure": self.unsure,
             "records": self.records,

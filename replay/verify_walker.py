@@ -145,9 +145,11 @@ class Walker(Reporter):
     def _asked(self, key: str, event: Envelope) -> list[str]:
         source = self.source
         if source.requests[key]:
+            self.findings.consulted += 1
             return [event.partitionkey]
         if self._about is not None and type(event) not in self._about:
             return []
+        self.findings.consulted += 1
         return list(source.decider.asks(source.slices, event))
 
     def sync(self) -> None:

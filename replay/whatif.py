@@ -2,7 +2,8 @@
 
 Outside records are fed again in append order to the in-process engine, twice: once as they are, to
 know whether this code decides as the run did, and once with the policy changed. Fills of the second
-run are modelled by the simulated venue, whatever made those of the first.
+run are modelled by the simulated venue, whatever made those of the first: recorded reports of a
+venue are not fed again.
 """
 
 from collections import Counter
@@ -34,8 +35,9 @@ from schemas.scalars import text
 from schemas.topics import COMMANDS_CONTROL, CONTROL
 
 CAVEAT = (
-    "Fills after the first different order are modelled: the simulated venue prices them by its "
-    "rules on the recorded prices (docs/assumptions.md); orders of ours never move those prices."
+    "Fills of the rerun are modelled: the simulated venue prices them by its rules on the recorded "
+    "prices (docs/assumptions.md); orders of ours never move those prices. Up to the first "
+    "different order they are the recorded ones, if a simulated venue made those."
 )
 
 

@@ -16,7 +16,8 @@ def describe(event: Envelope, items: tuple[Any, ...]) -> Text:
     whole = getattr(getattr(event, "data", None), "items", None) is None
     if teller is not None and (items or whole):
         return teller(event, items)
-    return event.type, ()
+    empty = not getattr(getattr(event, "data", None), "items", ())
+    return (_SHORT.get(event.type, event.type) if empty else event.type), ()
 
 
 def origin(limit: Limit) -> str:
@@ -300,6 +301,14 @@ def _skipped(event: Any, items: tuple[Any, ...]) -> Text:
     data = event.data
     return f"skipped {data.topic}/{data.partition}/{data.offset}: {data.reason}", ()
 
+
+_SHORT = {
+    "clock.ticked.v1": "the clock ticked",
+    "trade.order.decided.v1": "no order: nothing was approved",
+    "trade.execution.reported.v1": "nothing new from the venue",
+    "venue.reported.v1": "the venue gave no answer",
+}
+"""Of events without parts, or of types that have none."""
 
 _TELLERS: dict[str, Callable[[Any, tuple[Any, ...]], Text]] = {
     "market.prices.observed.v1": _prices,

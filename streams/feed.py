@@ -242,12 +242,13 @@ def fed(options: argparse.Namespace) -> Iterator[tuple[str, Envelope]]:
 
 
 def moment(value: str) -> datetime:
-    """A day or a moment (ISO, UTC) as people write it; a whole minute."""
+    """A day or a moment (ISO, UTC unless it names a zone) as people write it; a whole minute."""
     try:
         if len(value) == len("2021-05-19"):
             day = date.fromisoformat(value)
             return datetime(day.year, day.month, day.day, tzinfo=UTC)
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        found = datetime.fromisoformat(value)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{value!r} is no time; write 2021-05-19 or 2021-05-19T11:00"

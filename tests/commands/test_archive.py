@@ -113,6 +113,12 @@ def test_a_segment_taken_out_of_the_list_is_named(copy: Path) -> None:
     assert "does not follow from the one before" in str(wrong[0])
 
 
+def test_segments_taken_off_the_end_of_the_list_are_missed(copy: Path) -> None:
+    wrong = edited(copy, lambda segments: segments.pop())
+    assert wrong[-1].file == MANIFEST
+    assert "entries at its end were removed" in str(wrong[-1])
+
+
 def test_segments_in_another_order_are_named(copy: Path) -> None:
     moved = Manifest.load(copy).segments[2].file
     wrong = edited(copy, lambda segments: segments.insert(1, segments.pop(2)))

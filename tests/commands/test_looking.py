@@ -79,7 +79,9 @@ def test_events_are_given_as_they_stand_in_the_log(quantum: Quantum) -> None:
 
 
 def test_events_since_an_event_time_leave_out_what_is_older(quantum: Quantum) -> None:
+    zoned = quantum("events", "--json", "--topic", "clock", "--since", "2021-05-19T15:59+02:00")
     done = quantum("events", "--json", "--topic", "clock", "--since", "2021-05-19T13:59")
+    assert zoned.stdout == done.stdout
     times = [json.loads(line)["time"] for line in done.stdout.splitlines()]
     assert times == ["2021-05-19T13:59:00.000000Z", "2021-05-19T14:00:00.000000Z"]
 

@@ -36,6 +36,22 @@ def test_a_market_time_and_one_account_are_shown_to_people(quantum: Quantum) -> 
     assert "hot" not in done.stdout
 
 
+def test_a_time_with_a_zone_is_that_instant(quantum: Quantum) -> None:
+    """13:10 in UTC, told in three ways."""
+    told = []
+    for at in ("2021-05-19T13:10", "2021-05-19T15:10+02:00", "2021-05-19T13:10:00Z"):
+        done = quantum("state", "--at", at, "--event-time", "--json")
+        told.append(json.loads(done.stdout) | {"at": ""})
+    assert told[0]["time"] == "2021-05-19T13:10:00.000000Z"
+    assert told[0] == told[1] == told[2]
+
+
+def test_an_account_that_was_not_there_is_named(quantum: Quantum) -> None:
+    done = quantum("state", "--at", "2021-05-19T13:10", "--event-time", "--account", "nobody")
+    assert done.exit_code == 1
+    assert "no account nobody" in done.stderr
+
+
 def test_a_time_before_the_log_and_an_unknown_id_are_refused(quantum: Quantum) -> None:
     early = quantum("state", "--at", "2021-05-19T13:10")
     assert early.exit_code == 1

@@ -78,6 +78,27 @@ def test_every_decision_of_the_crash_is_identical() -> None:
     assert found.records == len(recorded())
 
 
+def test_two_processes_find_what_one_finds() -> None:
+    """On a log in which a verdict and an order were changed: one of each process's processors."""
+    records = list(recorded())
+    for name in ("trade.signal.judged", "trade.order.decided"):
+        last = of_type(name)[-3]
+        value = next(with_a_digit_changed(last.value or b""))
+        records = [r._replace(value=value) if r[:3] == last[:3] else r for r in records]
+    found = [
+        verify(RecordedLog(records), build=ENGINE, elsewhere=False, split_from=count)
+        for count in (1, len(records) + 1)
+    ]
+    told = [each.as_json() | {"seconds": 0, "cpu_seconds": 0} for each in found]
+    assert told[0] == told[1]
+    assert {each.source.split("/")[1] for each in found[0].details} >= {"risk", "execution"}
+
+
+def test_a_decider_is_consulted_more_often_than_it_decides() -> None:
+    found = again(list(recorded()))
+    assert found.consulted > found.decisions + found.nothing
+
+
 @pytest.mark.parametrize("name", PURE)
 def test_a_changed_byte_of_a_decision_is_named_with_its_field(name: str) -> None:
     record = next(r for r in reversed(of_type(name)) if any(with_a_digit_changed(r.value or b"")))
