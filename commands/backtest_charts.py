@@ -10,12 +10,13 @@ from replay.report import Report
 from replay.report_trades import TradeRow
 
 RIGHT = 12
-MARKERS_MAX = 250
-"""More trades than these in one picture hide one another: their net is drawn as bars instead."""
+MARKERS_MAX = 100
+"""More trades than these in one picture hide one another and the price (on a phone first): their
+net is drawn as bars instead."""
 STEPS_MAX = 600
 """More changes of exposure than these are drawn as means of stretches."""
 HELD_ROOM = 5
-"""Buy and hold may take so many times the height of equity; beyond that it leaves the picture."""
+"""Buy and hold may take so many times the height of equity; beyond that it is not drawn."""
 HISTOGRAM_R = (-3.0, 5.0)
 BIN_R = 0.5
 
@@ -28,11 +29,14 @@ def equity_chart(report: Report) -> str:
     _, nav = _clipped(report, curve.time_us, curve.nav)
     drawdown = -100 * (1 - nav / np.maximum.accumulate(nav)) if len(nav) else nav
     held_times, held = _buy_and_hold(report, start)
+    if not _fits(equity, held, start):
+        held_times, held = held_times[:0], held[:0]
 
     def draw(size: str, width: int) -> tuple[int, str]:
         wide = size == "wide"
-        left, upper, lower = (72, 240, 90) if wide else (58, 170, 70)
+        upper, lower = (240, 90) if wide else (170, 70)
         low, high = _span(equity, held, start)
+        left = _left(size, _money(low), _money(high))
         pad = (high - low or abs(start) * 0.01) * 0.06
         top = Plot(Box(left, 10, width - RIGHT, 10 + upper), report.start_us, report.end_us,
                    low - pad, high + pad)  # fmt: skip
@@ -46,10 +50,9 @@ def equity_chart(report: Report) -> str:
         hx, hy = thinned(held_times, held, pixels)
         inside = "".join(
             (
-                _clip(f"eq-{size}", top.box),
                 top.times(size, labels=False), top.grid(_money, 5),
                 _base(top, start),
-                f'<g clip-path="url(#eq-{size})">{top.line(hx, hy, "held")}</g>',
+                top.line(hx, hy, "held") if len(held) else "",
                 top.line(xs, ys, "equity"),
                 below.times(size), below.grid(lambda v: f"{v:.3g} %", 2),
                 below.area(dx, dy, "loss-area"), below.line(dx, dy, "loss-line"),
@@ -58,6 +61,13 @@ def equity_chart(report: Report) -> str:
         return base + lower + 26, inside
 
     return both(draw, "Equity in USDT, and drawdown of NAV in percent, over time")
+
+
+def held_is_drawn(report: Report) -> bool:
+    """Whether buy and hold fits into the picture of equity without flattening it."""
+    start, curve = float(report.figures["start_equity"]), report.result.curve
+    _, equity = _clipped(report, curve.time_us, curve.equity)
+    return _fits(equity, _buy_and_hold(report, start)[1], start)
 
 
 def trades_chart(report: Report, candles: Candles) -> str:
@@ -69,9 +79,10 @@ def trades_chart(report: Report, candles: Candles) -> str:
     high, low, close = candles.high[inside], candles.low[inside], candles.close[inside]
 
     def draw(size: str, width: int) -> tuple[int, str]:
-        left, height = (72, 300) if size == "wide" else (58, 210)
+        height = 300 if size == "wide" else 210
         if not len(stamps):
             return 40, ""
+        left = _left(size, _price(float(high.max())), *(_money(float(row.net)) for row in rows))
         bottom, top = float(low.min()), float(high.max())
         pad = (top - bottom or top * 0.01) * 0.04
         box = Box(left, 10, width - RIGHT, 10 + height)
@@ -249,28 +260,28 @@ def _clipped(report: Report, times: Ints, values: Floats) -> tuple[Ints, Floats]
     return times[inside], values[inside]
 
 
-def _span(equity: Floats, held: Floats, start: float) -> tuple[float, float]:
-    """Range of the equity axis: buy and hold is let in as far as equity is not flattened by it."""
-    low = min(float(equity.min()), start) if len(equity) else start
-    high = max(float(equity.max()), start) if len(equity) else start
+def _fits(equity: Floats, held: Floats, start: float) -> bool:
+    low, high = _span(equity, held[:0], start)
     room = HELD_ROOM * (high - low)
-    if len(held):
-        low = min(low, max(float(held.min()), low - room))
-        high = max(high, min(float(held.max()), high + room))
-    return low, high
+    return not len(held) or bool(held.min() >= low - room and held.max() <= high + room)
+
+
+def _span(equity: Floats, held: Floats, start: float) -> tuple[float, float]:
+    """Range of the equity axis, buy and hold included."""
+    every = np.concatenate(([start], equity, held))
+    return float(every.min()), float(every.max())
+
+
+def _left(size: str, *labels: str) -> int:
+    """Room for the labels of the axis: at the narrow width letters are larger."""
+    least, letter = (72, 7.5) if size == "wide" else (58, 8.5)
+    return max(least, 8 + round(letter * max(map(len, labels))))
 
 
 def _base(plot: Plot, value: float) -> str:
     y = plot.y(value)
     return (
         f'<line class="base" x1="{plot.box.left}" x2="{plot.box.right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-    )
-
-
-def _clip(name: str, box: Box) -> str:
-    return (
-        f'<clipPath id="{name}"><rect x="{box.left}" y="{box.top}" '
-        f'width="{box.right - box.left}" height="{box.bottom - box.top}"/></clipPath>'
     )
 
 

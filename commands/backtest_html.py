@@ -11,6 +11,7 @@ from typing import Any
 from commands.backtest_charts import (
     equity_chart,
     exposure_chart,
+    held_is_drawn,
     many_trades,
     results_chart,
     trades_chart,
@@ -71,7 +72,7 @@ def _head(figures: dict[str, Any], title: str) -> str:
     period, settings = figures["period"], figures["settings"]
     return (
         f"<h1>{escape(title)}</h1><p class='sub'>{_moment(period['from'])} to "
-        f"{_moment(period['to'])} UTC, {period['days']:g} days; {figures['bars']:,} bars; "
+        f"{_moment(period['to'])} UTC, {_length(period['days'])}; {figures['bars']:,} bars; "
         f"strategy {escape(settings.get('strategy', 'none'))}, {figures['profile']} profile; "
         f"{figures['events']:,} events, digest {figures['events_digest'][:16]}</p>"
         f"<div class='warn'>{escape(figures['warning'])}</div>"
@@ -91,6 +92,10 @@ def _tiles(figures: dict[str, Any]) -> str:
     )
 
 
+def _length(days: float) -> str:
+    return f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
+
+
 def _tile(key: str, value: Any) -> str:
     return "too short" if key == "sharpe" and value is None else _shown(key, value)
 
@@ -98,8 +103,9 @@ def _tile(key: str, value: Any) -> str:
 def _equity(report: Report) -> str:
     held = _shown("buy_and_hold_pct", report.figures["buy_and_hold_pct"])
     deepest = _shown("max_drawdown_pct", report.figures["max_drawdown_pct"])
+    where = "" if held_is_drawn(report) else ": off the scale, not drawn"
     legend = _legend(
-        ("equity", "equity"), ("held", f"buy and hold, ends at {held}"), ("loss", "drawdown")
+        ("equity", "equity"), ("held", f"buy and hold, ends at {held}{where}"), ("loss", "drawdown")
     )
     return _section(
         "Equity and drawdown",

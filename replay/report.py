@@ -92,7 +92,8 @@ def warning(result: Result, trades: int) -> str:
     """The report's first line: what the data are and what they cannot show."""
     start, end = _us(result)
     days = (end - start) / stats.DAY_US
-    traded = market_of(result.backtest.candles).warning
+    run = result.backtest
+    traded = market_of(run.candles, ticks=bool(run.ticks)).warning
     length = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
     sample = f"{length} and {trades:,} trades"
     if days < stats.DAYS_MIN:

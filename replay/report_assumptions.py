@@ -24,6 +24,7 @@ class Market(NamedTuple):
     """What the candles are from: `kinds` by symbol, spot, perpetual or recorded."""
 
     kinds: dict[str, str]
+    ticks: bool = False
 
     @property
     def spot(self) -> bool:
@@ -36,6 +37,9 @@ class Market(NamedTuple):
     @property
     def warning(self) -> str:
         """How the first line of a report calls it."""
+        if self.ticks:
+            on = "the spot market traded as perpetuals" if self.spot else "perpetuals"
+            return f"Single trades of {on}, order book unknown"
         if self.spot:
             return "Spot candles traded as perpetuals"
         if "recorded" in self.kinds.values():
@@ -43,9 +47,9 @@ class Market(NamedTuple):
         return "Candles of perpetuals, order book unknown"
 
 
-def market_of(candles: Sequence[Candles]) -> Market:
+def market_of(candles: Sequence[Candles], *, ticks: bool = False) -> Market:
     """Spot or perpetual, by the `_PERP` in the file's name; recorded where they are from a log."""
-    return Market({each.symbol: _kind(each.path) for each in candles})
+    return Market({each.symbol: _kind(each.path) for each in candles}, ticks)
 
 
 def _kind(path: Path) -> str:

@@ -53,6 +53,25 @@ def test_too_many_trades_become_bars_and_too_many_steps_means(
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
+@pytest.mark.parametrize("size", ["wide", "narrow"])
+def test_labels_of_large_accounts_have_room(size: str) -> None:
+    """Six pixels a letter is less than any of them takes."""
+    assert backtest_charts._left(size, "900") == {"wide": 72, "narrow": 58}[size]
+    assert backtest_charts._left(size, "1,002,000,000") > 6 * len("1,002,000,000") + 6
+
+
+def test_buy_and_hold_is_left_out_and_named_where_it_would_flatten_equity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = report(crash_result())
+    assert 'class="held"' in page(made)
+    assert "off the scale" not in page(made)
+    monkeypatch.setattr(backtest_charts, "HELD_ROOM", 0)
+    text = page(made)
+    assert "off the scale, not drawn" in text
+    assert 'class="held"' not in text
+
+
 @pytest.mark.parametrize("hours", [1, 5, 30, 24 * 7, 24 * 40, 24 * 365, 24 * 365 * 4])
 @pytest.mark.parametrize("count", [4.0, 10.0])
 def test_time_marks_are_few_inside_and_in_order(hours: int, count: float) -> None:
