@@ -1,104 +1,86 @@
-"""How fast verify is, and how much memory it holds: JSON on stdout.
+"""How fast `verify` is: JSON on stdout.
 
-    python -m benchmarks.verify [--days N] [--archive DIR] [--times 5]
+    python -m benchmarks.verify [--days 3] [--signals 1000] [--archive DIR] [--times 5]
 
-Without an archive the engine trades N days of the shipped candles (with 24 h of warm-up) and its
-log is verified. `cpu` figures are by processor time: what can be compared on a shared machine.
+Two logs of the in-process engine: `day`, the demo's accounts over shipped candles, where most
+records are market; `dense`, 32 accounts whose signals are all approved, where most records are
+decisions. `--archive` takes a recorded run instead. A decision is counted in three ways, each with
+its rate:
+
+- `recorded`: records of deciders, taken again and compared byte for byte;
+- `taken`: these, and facts on which a decider was called and, as in the log, gave nothing;
+- `consulted`: how often a decider was asked at all, as the live shell asks it after each input that
+  it could have something to say on.
+
+`per_second` is by the wall, with two processes where the log is long enough; `per_cpu_second` by
+the processor time of both: what can be compared on a machine that does other work.
 """
 
 import argparse
 import json
-import platform
-import resource
 import statistics
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gateways.candles import read_candles
-from gateways.feed_records import fed_records
-from gateways.probes import demo_script
-from replay.engine import Engine, accounts_of
-from replay.sources import EventLog, RawRecord, RecordedLog, open_log
+from benchmarks.verify_logs import day, dense
+from commands.bench_machine import machine
+from replay.sources import EventLog, open_log
 from replay.verify import verify
-from runtime.settings import ROOT
-from schemas.codec import encode
-from schemas.instruments import load_instruments
+from replay.verify_findings import Verified
 
-END = datetime(2021, 5, 20, tzinfo=UTC)
-
-
-def traded(days: float) -> RecordedLog:
-    """The log of the demo's accounts over the days before 20 May 2021."""
-    start = END - timedelta(days=days)
-    names = ("BTCUSDT", "ETHUSDT")
-    files = [ROOT / "data" / "market" / f"{s}-1m-20210516-20210522.parquet" for s in names]
-    candles = [read_candles(path) for path in files]
-    records = list(
-        fed_records(
-            candles,
-            start=start,
-            end=END,
-            warm_up_start=start - timedelta(hours=24),
-            instruments=load_instruments(),
-            funding=[],
-            script=demo_script(candles, start=start, end=END),
-        )
-    )
-    engine = Engine(accounts_of(event for _, event in records))
-    for topic, event in records:
-        engine.feed(topic, event)
-    raw = []
-    for stored in engine.log.order:
-        topic, _, number = stored.key.rpartition("/")
-        key = stored.event.partitionkey.encode()
-        place = (topic, int(number), stored.offset, stored.order)
-        raw.append(RawRecord(*place, key, encode(stored.event)))
-    return RecordedLog(raw)
+PARTS = 2
+"""Signals a record in the dense log."""
 
 
 def measured(log: EventLog, times: int) -> dict[str, Any]:
-    """Medians over so many runs."""
-    before = _resident_mb()
+    """Medians over so many runs; RuntimeError if anything differs."""
+    verify(log)
     runs = [verify(log) for _ in range(times)]
     one = runs[0]
+    if any(run.different for run in runs):
+        raise RuntimeError(f"{one.different} decisions differ: {one.details[:1]}")
     seconds = statistics.median(run.seconds for run in runs)
     cpu = statistics.median(run.cpu_seconds for run in runs)
-    asked = one.decisions + one.nothing
+    counts = _counts(one)
     return {
         "records": one.records,
-        "decisions": one.decisions,
-        "nothing": one.nothing,
         "identical": one.identical,
         "different": one.different,
         "seconds": round(seconds, 3),
         "cpu_seconds": round(cpu, 3),
-        "records_per_second": round(one.records / seconds),
-        "records_per_cpu_second": round(one.records / cpu),
-        "decisions_per_second": round(asked / seconds),
-        "decisions_per_cpu_second": round(asked / cpu),
-        "recorded_decisions_per_cpu_second": round(one.decisions / cpu),
-        "memory_before_mb": before,
-        "memory_max_mb": _resident_mb(),
+        "counts": counts,
+        "per_second": {name: round(count / seconds) for name, count in counts.items()},
+        "per_cpu_second": {name: round(count / cpu) for name, count in counts.items()},
     }
 
 
-def _resident_mb() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def _counts(one: Verified) -> dict[str, int]:
+    return {
+        "recorded": one.decisions,
+        "taken": one.decisions + one.nothing,
+        "consulted": one.consulted,
+        "records": one.records,
+    }
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--days", type=float, default=1.0)
+    parser.add_argument("--days", type=float, default=3.0)
+    parser.add_argument("--signals", type=int, default=1_000)
     parser.add_argument("--archive", type=Path)
     parser.add_argument("--times", type=int, default=5)
     asked = parser.parse_args()
-    log = open_log(archive=asked.archive) if asked.archive else traded(asked.days)
-    result = measured(log, asked.times)
-    result |= {"python": platform.python_version(), "machine": platform.machine()}
-    sys.stdout.write(json.dumps(result, indent=1) + "\n")
+    before = machine()
+    if asked.archive:
+        result = {"archive": measured(open_log(archive=asked.archive), asked.times)}
+    else:
+        result = {
+            "day": measured(day(asked.days), asked.times),
+            "dense": measured(dense(asked.signals, PARTS), asked.times),
+        }
+    sys.stdout.write(json.dumps(result | {"machine": before}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

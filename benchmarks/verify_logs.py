@@ -1,4 +1,4 @@
-"""Logs that `benchmarks.verify` verifies, made by the in-process engine.
+"""Logs that `benchmarks.verify` and `benchmarks.memory` use, made by the in-process engine.
 
 ``day``: the demo's accounts trade a day of shipped candles; hardly anything is decided on most
 records. ``dense``: signals of many parts, as `bench throughput` sends them, at one price; nearly
@@ -37,6 +37,8 @@ from schemas.topics import CLOCK, COMMANDS_CONTROL, MARKET, SIGNAL
 from schemas.trade import Signal, SignalData, SignalPublished
 
 END = datetime(2021, 5, 20, tzinfo=UTC)
+SHIPPED_BEFORE = 3
+"""Days of shipped candles before END, less the warm-up."""
 MINUTE_US, SECOND_US = 60_000_000, 1_000_000
 WARM_UP_MINUTES = 16 * 60
 PRICE = "40000"
@@ -63,8 +65,10 @@ LIMITS: dict[str, Any] = {
 
 
 def day(days: float) -> RecordedLog:
-    """The log of the demo's accounts over the days before 20 May 2021, with 24 h of warm-up."""
-    start = END - timedelta(days=days)
+    """The log of the demo's accounts over the days before 20 May 2021, with 24 h of warm-up; of
+    more than three (at most six) over those before 23 May."""
+    end = END if days <= SHIPPED_BEFORE else END + timedelta(days=3)
+    start = end - timedelta(days=days)
     names = ("BTCUSDT", "ETHUSDT")
     files = [ROOT / "data" / "market" / f"{s}-1m-20210516-20210522.parquet" for s in names]
     candles = [read_candles(path) for path in files]
@@ -72,11 +76,11 @@ def day(days: float) -> RecordedLog:
         fed_records(
             candles,
             start=start,
-            end=END,
+            end=end,
             warm_up_start=start - timedelta(hours=24),
             instruments=load_instruments(),
             funding=[],
-            script=demo_script(candles, start=start, end=END),
+            script=demo_script(candles, start=start, end=end),
         )
     )
     engine = Engine(accounts_of(event for _, event in records))
