@@ -9,8 +9,8 @@ its rate:
 
 - `recorded`: records of deciders, taken again and compared byte for byte;
 - `taken`: these, and facts on which a decider was called and, as in the log, gave nothing;
-- `consulted`: how often a decider was asked at all, as the live shell asks it after each input that
-  it could have something to say on.
+- `consulted`: these, and inputs of which a decider said that they concern no account, as the live
+  shell asks it after each input that it could have something to say on.
 
 `per_second` is by the wall, with two processes where the log is long enough; `per_cpu_second` by
 the processor time of both: what can be compared on a machine that does other work.

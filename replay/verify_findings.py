@@ -54,10 +54,10 @@ class Difference:
 class Verified:
     """What came out. decisions: recorded ones that were decided again; nothing: facts that were
     looked at again and, as in the log, gave nothing; consulted: how often a decider was asked
-    about an input, whatever came of it; waiting: requests behind the last record of
-    their source, not answered yet; unsure: facts that would have led to a record in one order of
-    topics and not in another, where the log does not say which it was; records: all that were
-    read."""
+    about an input and an account, or found that it concerns none; waiting: requests behind the
+    last record of their source, not answered yet; unsure: facts that would have led to a record
+    in one order of topics and not in another, where the log does not say which it was; records:
+    all that were read."""
 
     decisions: int = 0
     identical: int = 0

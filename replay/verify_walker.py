@@ -149,8 +149,9 @@ class Walker(Reporter):
             return [event.partitionkey]
         if self._about is not None and type(event) not in self._about:
             return []
-        self.findings.consulted += 1
-        return list(source.decider.asks(source.slices, event))
+        accounts = list(source.decider.asks(source.slices, event))
+        self.findings.consulted += len(accounts) or 1
+        return accounts
 
     def sync(self) -> None:
         """Note how far the flock has folded the shared inputs."""
