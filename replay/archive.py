@@ -283,8 +283,10 @@ class ArchiveLog:
         for segment in segments:
             try:
                 with pq.ParquetFile(self.folder / segment.file) as reader:
-                    for batch in reader.iter_batches(batch_size=READ_ROWS):
-                        yield from rows_of(batch, segment.topic)
+                    # one group after the other: an iterator over all keeps something of each
+                    for number in range(reader.num_row_groups):
+                        group = reader.read_row_group(number, use_threads=False)
+                        yield from rows_of(group, segment.topic)
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise _damage(segment, f"cannot be read: {error}") from None
 
