@@ -17,6 +17,7 @@ HELP = """\b
   ./quantum bench recovery           kill -9 of workers and of the broker, seconds until they work
   ./quantum bench restart            restart of the risk worker with a long log behind it
   ./quantum bench rebuild            tables made anew from a long log, compared and swapped
+  ./quantum bench soak               the demo's days again and again: is everything flat?
   ./quantum bench backtest           the peers' yardstick in memory, fast and slow path
 
 Measures a system of its own in `bench/` of the data folder; nothing that trades is touched.
@@ -28,7 +29,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help=HELP, short_help="Figures: latency, throughput, recovery.", no_args_is_help=True
     )
-    for command in (latency, emergency, throughput, recovery, restart, rebuild, backtest):
+    for command in (latency, emergency, throughput, recovery, restart, rebuild, soak, backtest):
         add(group, command, command.__name__)
     app.add_typer(group, name="bench")
 
@@ -198,6 +199,29 @@ def rebuild(
         raise typer.Exit(ExitCode.FAILED)
 
 
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.5, max=1440, help="How long.")] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Whether memory, open files and lag stay flat while the demo's days are told in a loop.
+
+    \b
+    Examples:
+      ./quantum bench soak
+      ./quantum bench soak --minutes 5 --json
+
+    At full speed, each process looked at every two seconds; least-squares slopes an hour after the
+    first quarter, sizes of the topics beside them. Exit code 1 if something grows.
+    """
+    from commands.bench_soak import soak as measure
+
+    before = _machine()
+    figures = measure(minutes)
+    _show(figures, before, as_json)
+    if not figures["flat"]:
+        raise typer.Exit(ExitCode.FAILED)
+
+
 def backtest(
     path: Annotated[Path, typer.Argument(help="1 m candles, Parquet or CSV.")] = WEEK,
     runs: Annotated[int, typer.Option(min=1, max=100, help="Median of so many.")] = 5,
@@ -237,6 +261,14 @@ def _table(figures: dict[str, Any], machine: dict[str, Any]) -> Table:
     for name, value in {**figures, **machine}.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             continue  # one line an event is for --json
+        if isinstance(value, dict) and any(isinstance(v, dict) for v in value.values()):
+            table.add_row(name, "\n".join(f"{k}: {_words(v)}" for k, v in value.items()))
+            continue
         words = [f"{k} {v}" for k, v in value.items()] if isinstance(value, dict) else [str(value)]
         table.add_row(name, ", ".join(words) or "none")
     return table
+
+
+def _words(value: object) -> str:
+    pairs = value.items() if isinstance(value, dict) else [("", value)]
+    return ", ".join(f"{k} {v}".strip() for k, v in pairs)

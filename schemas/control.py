@@ -10,7 +10,7 @@ from schemas.scalars import Id, Line, Name, Symbol, Time
 
 Operator = Name
 JsonValue = Any
-Version = Annotated[int, Field(ge=0)]
+Version = Count
 
 
 class PolicySetData(Model):

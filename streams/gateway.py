@@ -20,6 +20,7 @@ from domain.decider import Slices
 from domain.source import Source
 from gateways.core import GatewayCore
 from gateways.orders import Report, SendRequest
+from runtime.host_clock import StepWatch
 from schemas.codec import encode
 from schemas.envelope import Envelope
 from schemas.ids import record_id
@@ -41,6 +42,7 @@ FRESH_S = 0.025
 the other half is the way to the venue."""
 PUMP_S = 0.05
 EXIT_PUMP = 73
+EXIT_CLOCK = 76
 SHARED = (f"{CONTROL.name}/0", f"{MARKET.name}/0", f"{CLOCK.name}/0")
 
 
@@ -212,10 +214,13 @@ class GatewayShell(Shell):
     # ------------------------------------------------------------------ sending
 
     def _pump_forever(self) -> None:
+        clock = StepWatch(lambda: self._wall() / 1e6)
         try:
             while True:
                 self._wake.wait(PUMP_S)
                 self._wake.clear()
+                if step_s := clock.stepped_s():
+                    self._stepped(step_s)
                 began = time.monotonic()
                 if self.pump() and self.on_idle:
                     self.on_idle()
@@ -225,6 +230,13 @@ class GatewayShell(Shell):
             logger.critical("the sender failed; ending the process", exc_info=True)
             logging.shutdown()
             os._exit(EXIT_PUMP)
+
+    def _stepped(self, step_s: float) -> None:
+        """Windows that began before a step of the clock end at no time that is known: whoever comes
+        next asks about every order that may have been sent, as after any crash."""
+        logger.critical("the host's clock was set by %+.1f s; the gateway starts anew", step_s)
+        logging.shutdown()
+        os._exit(EXIT_CLOCK)
 
     def pump(self) -> bool:
         """One round: what is due now is recorded or sent. True if anything was."""
