@@ -1,8 +1,6 @@
 """Control: a person's commands on `commands.control`, what they led to on `control`."""
 
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from schemas.envelope import Count, Envelope, Model
 from schemas.policy import Policy, Profile

@@ -212,6 +212,6 @@ def test_a_record_that_is_not_delivered_in_time_ends_the_process() -> None:
 
 
 def test_a_feed_that_waits_for_somebody_silent_ends_and_names_them(broker: SlowKafka) -> None:
-    barrier = Barrier(broker.slow, {"commands.control/0": 0})
+    barrier = Barrier(broker.slow, {"commands.control/0": 0}, 8)
     with pytest.raises(TimeoutError, match=r"did not come to rest: no report of .*risk"):
         barrier.wait(lambda: True, stalled_s=0.3)
