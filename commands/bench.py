@@ -12,10 +12,12 @@ from runtime.settings import ROOT
 WEEK = ROOT / "data" / "market" / "BTCUSDT-1m-20210516-20210522.parquet"
 HELP = """\b
   ./quantum bench latency            signal to order at 50 signals/s, beside the floor
+  ./quantum bench emergency          how fast an emergency is obeyed behind a full backlog
   ./quantum bench throughput         approved signals a second with durable orders
   ./quantum bench recovery           kill -9 of workers and of the broker, seconds until they work
   ./quantum bench restart            restart of the risk worker with a long log behind it
   ./quantum bench rebuild            tables made anew from a long log, compared and swapped
+  ./quantum bench soak               the demo's days again and again: is everything flat?
   ./quantum bench backtest           the peers' yardstick in memory, fast and slow path
 
 Measures a system of its own in `bench/` of the data folder; nothing that trades is touched.
@@ -27,7 +29,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help=HELP, short_help="Figures: latency, throughput, recovery.", no_args_is_help=True
     )
-    for command in (latency, throughput, recovery, restart, rebuild, backtest):
+    for command in (latency, emergency, throughput, recovery, restart, rebuild, soak, backtest):
         add(group, command, command.__name__)
     app.add_typer(group, name="bench")
 
@@ -61,6 +63,42 @@ def latency(
         finally:
             world.close()
     _show(figures, before, as_json)
+
+
+def emergency(
+    emergencies: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 50,
+    unread: Annotated[int, typer.Option(min=0, max=300_000, help="Signals before each.")] = 30_000,
+    accounts: Annotated[int, typer.Option(min=1, max=1000)] = 16,
+    symbols: Annotated[int, typer.Option(min=1, max=50)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """From an emergency to the last request that increases risk, every lower lane saturated.
+
+    \b
+    Examples:
+      ./quantum bench emergency
+      ./quantum bench emergency --emergencies 5 --unread 2000 --json
+
+    Times are the broker's: from `emergency.activated` to the last entry sent to the venue for that
+    account; `command_…` counts from the command. Accounts are stopped in turn, the others trade on.
+    Exit code 1 if a figure says nothing (too little unread, nothing sent before) or one was not
+    obeyed.
+    """
+    from commands.bench_emergency import emergency as measure
+    from commands.bench_world import World, own_system
+    from commands.live import FeedPlan
+
+    before = _machine()
+    with own_system("emergency", FeedPlan()) as system:
+        world = World(system, accounts=accounts, symbols=symbols)
+        try:
+            world.open()
+            figures = measure(world, emergencies=emergencies, unread=unread)
+        finally:
+            world.close()
+    _show(figures, before, as_json)
+    if not figures["valid"]:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def throughput(
@@ -161,6 +199,29 @@ def rebuild(
         raise typer.Exit(ExitCode.FAILED)
 
 
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.5, max=1440, help="How long.")] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Whether memory, open files and lag stay flat while the demo's days are told in a loop.
+
+    \b
+    Examples:
+      ./quantum bench soak
+      ./quantum bench soak --minutes 5 --json
+
+    At full speed, each process looked at every two seconds; least-squares slopes an hour after the
+    first quarter, sizes of the topics beside them. Exit code 1 if something grows.
+    """
+    from commands.bench_soak import soak as measure
+
+    before = _machine()
+    figures = measure(minutes)
+    _show(figures, before, as_json)
+    if not figures["flat"]:
+        raise typer.Exit(ExitCode.FAILED)
+
+
 def backtest(
     path: Annotated[Path, typer.Argument(help="1 m candles, Parquet or CSV.")] = WEEK,
     runs: Annotated[int, typer.Option(min=1, max=100, help="Median of so many.")] = 5,
@@ -198,6 +259,16 @@ def _show(figures: dict[str, Any], before: dict[str, Any], as_json: bool) -> Non
 def _table(figures: dict[str, Any], machine: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in {**figures, **machine}.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            continue  # one line an event is for --json
+        if isinstance(value, dict) and any(isinstance(v, dict) for v in value.values()):
+            table.add_row(name, "\n".join(f"{k}: {_words(v)}" for k, v in value.items()))
+            continue
         words = [f"{k} {v}" for k, v in value.items()] if isinstance(value, dict) else [str(value)]
         table.add_row(name, ", ".join(words) or "none")
     return table
+
+
+def _words(value: object) -> str:
+    pairs = value.items() if isinstance(value, dict) else [("", value)]
+    return ", ".join(f"{k} {v}".strip() for k, v in pairs)

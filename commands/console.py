@@ -1,5 +1,6 @@
 """What all commands share: exit codes, one-line errors, data on stdout and progress on stderr."""
 
+import errno
 import inspect
 import json
 import logging
@@ -42,6 +43,7 @@ Operator = Annotated[str, typer.Option("--operator", help="Your name, for the re
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 
 PIPE_WIDTH = 160
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 stderr = Console(stderr=True, highlight=False)
 
 
@@ -115,6 +117,10 @@ def explain(error: Exception) -> tuple[str, ExitCode]:
         return str(error), ExitCode.MISUSE
     if isinstance(error, RunError | ServiceError) or type(error).__name__ == "JarError":
         return str(error), ExitCode.FAILED
+    if isinstance(error, OSError) and error.errno in FULL:
+        where = f" at {error.filename}" if error.filename else ""
+        remedy = "free some space, or set QUANTUM_DATA to a folder on a larger disk, then again"
+        return f"{error.strerror}{where}: {remedy}.", ExitCode.FAILED
     return f"{type(error).__name__}: {_first_line(error)} (details: {_log(error)})", ExitCode.FAILED
 
 

@@ -7,12 +7,20 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from runtime.security import postgres_secret
+from runtime.settings import SettingsError
 
 LIVE = "live"
+
+
+class OtherVersionError(SettingsError):
+    """The tables are of a revision that this build does not know."""
+
+
 _LOCK = 7_315_221_006
 """Advisory lock: two workers that start at once migrate one after the other."""
 
@@ -21,7 +29,8 @@ def upgrade(postgres: str, schema: str = LIVE, revision: str = "head") -> str | 
     """Bring `schema` up to `revision`, making the schema where it is missing. Idempotent.
 
     postgres: a URI as psycopg takes it. Returns the revision reached. Raises
-    sqlalchemy.exc.OperationalError where Postgres does not answer.
+    sqlalchemy.exc.OperationalError where Postgres does not answer, OtherVersionError where a newer
+    build has been here.
     """
     return _run(postgres, schema, lambda config: command.upgrade(config, revision))
 
@@ -66,7 +75,17 @@ def _run(postgres: str, schema: str, action: Any) -> str | None:
         config = _config()
         config.attributes["connection"] = connection
         config.attributes["schema"] = schema
-        action(config)
+        try:
+            action(config)
+        except CommandError:
+            stands = _revision(connection, schema)
+            if stands in (None, *revisions()):
+                raise
+            raise OtherVersionError(
+                f"schema {schema} has revision {stands}, which this build does not know: run the "
+                "build that made it, or give an empty database by QUANTUM_POSTGRES (tables "
+                "are made anew from the log)."
+            ) from None
         return _revision(connection, schema)
 
 

@@ -12,12 +12,13 @@ logger = logging.getLogger(__name__)
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
-    """Run `main` and end the process: code 2 for settings, 1 where Kafka does not answer."""
+    """Run `main` and end the process: code 2 for settings, 1 where Kafka does not answer
+    or a file cannot be written."""
     try:
         code = main() or 0
     except SettingsError as error:
         code = _say(error, EXIT_SETTINGS)
-    except (ConnectionError, TimeoutError) as error:
+    except OSError as error:  # connections and time-outs among them
         code = _say(error, EXIT_FAILED)
     sys.exit(code)
 

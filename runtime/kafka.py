@@ -58,6 +58,10 @@ metric.reporters=
 """
 
 
+LAYOUT = "1"
+"""`version` of a log folder's meta.properties, as this Kafka writes it."""
+
+
 class EmbeddedKafka(Service):
     """One broker in `folder` on 127.0.0.1.
 
@@ -89,6 +93,13 @@ class EmbeddedKafka(Service):
         jars.classpath(self.cache)
         if not (self.folder / "log" / "meta.properties").exists():
             self._format()
+        said = (self.folder / "log" / "meta.properties").read_text()
+        if (made := re.search(r"(?m)^version=(.*)$", said)) is None or made[1] != LAYOUT:
+            raise ServiceError(
+                f"{self.folder / 'log'} has layout {made[1] if made else '?'}, this build's Kafka "
+                f"has {LAYOUT}: run it with the build that made it, or set QUANTUM_DATA to another "
+                "folder."
+            )
 
     def _start_process(self) -> None:
         self._launch(self._command())

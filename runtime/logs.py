@@ -47,7 +47,7 @@ def configure(
     handlers: list[logging.Handler] = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        file = logging.handlers.RotatingFileHandler(
+        file = _File(
             folder / f"{name}.log", maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8"
         )
         as_json: list[Processor] = [
@@ -83,6 +83,28 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+class _File(logging.handlers.RotatingFileHandler):
+    """A log that cannot be written (disk full) costs its lines and nothing else: said once on
+    stderr, without a traceback, and again when it was written meanwhile."""
+
+    _lost = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._failed = False
+        super().emit(record)
+        self._lost = self._failed
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._failed = True
+        if not self._lost and sys.stderr is not None:
+            why = error.strerror or type(error).__name__
+            print(f"{self.baseFilename} cannot be written: {why}; lines are lost", file=sys.stderr)
 
 
 def confluent_logger() -> logging.Logger:

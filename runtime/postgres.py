@@ -27,6 +27,7 @@ from runtime import processes
 from runtime.processes import ServiceError
 from runtime.service import Service
 
+VERSION = "18"
 SOCKET_PATH_MAX = 103  # bytes: sun_path has 107 and a final zero on Linux, 103 on macOS
 LOCAL_PORT = 5432  # only names the socket file where no TCP port is asked for
 OPTIONS = {
@@ -78,6 +79,13 @@ class EmbeddedPostgres(Service):
             _let_through(self.data, _binaries() / "postgres")
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
+        made_by = (self.data / "PG_VERSION").read_text().strip()
+        if made_by != VERSION:
+            raise ServiceError(
+                f"{self.data} was made by Postgres {made_by or '?'}, this build has {VERSION}: run "
+                "it with the build that made it, or set QUANTUM_DATA to another folder (tables are "
+                "made anew from the log: ./quantum rebuild)."
+            )
 
     def _start_process(self) -> None:
         patience_s = 2 if self._process is not None else 0  # our own, just ended, may still have it

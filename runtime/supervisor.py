@@ -133,6 +133,7 @@ class Supervisor:
         self._children = [_Child(spec) for spec in specs]
         self._state_file = state_file
         self._written = ""
+        self._unwritten = False
         self._stopping = False
 
     def add(self, specs: Sequence[ProcessSpec | Service]) -> None:
@@ -286,10 +287,17 @@ class Supervisor:
         text = json.dumps(self.state(), indent=1)
         if text == self._written:
             return
-        self._state_file.parent.mkdir(parents=True, exist_ok=True)
         aside = self._state_file.with_suffix(".new")
-        aside.write_text(text)
-        aside.replace(self._state_file)
+        try:
+            self._state_file.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_text(text)
+            aside.replace(self._state_file)
+        except OSError as error:  # a full disk must not end what is supervised; tried again
+            if not self._unwritten:
+                log.error("%s cannot be written: %s", self._state_file, error.strerror)
+            self._unwritten = True
+            return
+        self._unwritten = False
         self._written = text
 
 

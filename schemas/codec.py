@@ -8,6 +8,7 @@ Hand-made messages (commands and requests pasted into a Kafka UI) go through :fu
 which fills in what may be left out and is strict about everything else.
 """
 
+import json
 from typing import Any
 
 import orjson
@@ -68,7 +69,7 @@ def renewed(raw: bytes) -> bytes:
 def _lifted(event: Envelope) -> Envelope:
     """A record of an old version, valid as such, as one of the newest version of its type."""
     body = upcast(event.model_dump(mode="json", exclude_none=True))
-    return ADAPTER.validate_json(orjson.dumps(body))
+    return ADAPTER.validate_json(json.dumps(body))  # not orjson: integers of any size
 
 
 def decode_request(raw: bytes | None, *, topic: str, partition: int, offset: int) -> Envelope:

@@ -1,8 +1,6 @@
 """Control: a person's commands on `commands.control`, what they led to on `control`."""
 
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from schemas.envelope import Count, Envelope, Model
 from schemas.policy import Policy, Profile
@@ -10,7 +8,7 @@ from schemas.scalars import Id, Line, Name, Symbol, Time
 
 Operator = Name
 JsonValue = Any
-Version = Annotated[int, Field(ge=0)]
+Version = Count
 
 
 class PolicySetData(Model):

@@ -21,7 +21,8 @@ class Model(BaseModel):
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^/[a-z][a-z0-9_-]*(/[0-9]+)?$")]
 Subject = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Z0-9_]+)?$")]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""What a column of Postgres and an offset of Kafka hold."""
 
 
 class Envelope(Model):

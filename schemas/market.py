@@ -124,7 +124,7 @@ class InstrumentsListed(Envelope):
 class TickData(Model):
     """`candle_s`: candle interval in seconds a replayed tick stands for; 1 live."""
 
-    candle_s: Annotated[int, Field(ge=1)]
+    candle_s: Annotated[int, Field(ge=1, le=31_536_000)]
 
 
 class ClockTicked(Envelope):

@@ -10,7 +10,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from streams.log import Incoming
 from streams.progress import ALL, REACTORS
 
 logger = logging.getLogger(__name__)
+SECOND_US = 1_000_000
 REPORT_S = 0.5
 EXIT_INPUT = 2
 
@@ -124,7 +125,17 @@ class Feed:
         yield from script
         yield from skipping
 
+    def last_tick_us(self) -> int:
+        """Event time of the last tick in the log; 0 without any."""
+        last = self._last(f"{CLOCK.name}/0")
+        return micros(last.time) if last is not None else 0
+
     def _last_id(self, key: str) -> str:
+        last = self._last(key)
+        return last.id if last is not None else ""
+
+    def _last(self, key: str) -> Envelope | None:
+        """Our own last record in a partition."""
         topic, number = split(key)
         end = self.log.end(key)
         reader = consumer(self.bootstrap)
@@ -134,8 +145,8 @@ class Feed:
             for record in self.log.read({key: (offset, offset + 1)}):
                 event = _own(record)
                 if event is not None:
-                    return event.id
-        return ""
+                    return event
+        return None
 
     def _pace(self, event: Envelope) -> None:
         listing = event.type == "market.instruments.listed.v1"  # stands before the warm-up
@@ -255,10 +266,27 @@ def moment(value: str) -> datetime:
         ) from None
 
 
-def ticking() -> Iterator[tuple[str, Envelope]]:
-    """A live clock: one tick a second of wall time, for a system without a market feed."""
+def ticking(
+    after_us: int = 0,
+    wall_ns: Callable[[], int] = time.time_ns,
+    wait: Callable[[float], None] = time.sleep,
+) -> Iterator[tuple[str, Envelope]]:
+    """A live clock: one tick a second of wall time, for a system without a market feed.
+
+    Event time never goes back: where the host's clock was set to before the last tick (`after_us`
+    at the start), ticks go on from there, a second apart, until it has caught up."""
+    told = False
     while True:
-        now_us = time.time_ns() // 1_000_000_000 * 1_000_000
+        now_us = wall_ns() // 1_000_000_000 * 1_000_000
+        behind = now_us <= after_us
+        if behind and after_us - now_us > SECOND_US and not told:
+            logger.error(
+                "the host's clock is %d s behind the last tick: it was set back; ticks go on from "
+                "there and entries are refused as stale or early until it has caught up",
+                (after_us - now_us) // SECOND_US,
+            )
+        told = behind
+        now_us = after_us = after_us + SECOND_US if behind else now_us
         stamp = time_text(now_us)
         yield (
             CLOCK.name,
@@ -271,7 +299,7 @@ def ticking() -> Iterator[tuple[str, Envelope]]:
                 data=TickData(candle_s=1),
             ),
         )
-        time.sleep(max(0.0, (now_us + 1_000_000) / 1e6 - time.time()))
+        wait(min(1.0, max(0.0, (now_us + SECOND_US - wall_ns() // 1000) / 1e6)))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -311,7 +339,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.paths:
             feed.run(fed(options))
         else:
-            feed.tick(ticking())
+            feed.tick(ticking(feed.last_tick_us()))
     except (CandleFileError, ValueError, OSError, TimeoutError) as error:
         logger.error("the feed stopped: %s", error)
         print(f"feed: {error}", file=sys.stderr)

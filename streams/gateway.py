@@ -4,10 +4,13 @@ It folds orders, control and the venue's reports like any source, and records wh
 What is to be sent is decided by the pure core (gateways/core.py) and sent by one thread, by these
 steps: t0, the barrier (ends of control and of the own partition asked of the broker and folded),
 the core asked again, request. A barrier that is not answered in 50 ms lets only reductions and
-cancels out.
+cancels out, and what it let out leaves within 25 ms of the question, and not while a control record
+waits to be folded: on a busy machine a round takes long, and an emergency is obeyed in the middle
+of it.
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -17,6 +20,7 @@ from domain.decider import Slices
 from domain.source import Source
 from gateways.core import GatewayCore
 from gateways.orders import Report, SendRequest
+from runtime.host_clock import StepWatch
 from schemas.codec import encode
 from schemas.envelope import Envelope
 from schemas.ids import record_id
@@ -33,8 +37,12 @@ from streams.snapshots import Stand
 
 logger = logging.getLogger(__name__)
 BARRIER_S = 0.05
+FRESH_S = 0.025
+"""How long after its barrier was asked an entry may leave: half of what an emergency has (SAFE-8),
+the other half is the way to the venue."""
 PUMP_S = 0.05
 EXIT_PUMP = 73
+EXIT_CLOCK = 76
 SHARED = (f"{CONTROL.name}/0", f"{MARKET.name}/0", f"{CLOCK.name}/0")
 
 
@@ -143,6 +151,9 @@ class GatewayShell(Shell):
         self._wall = wall
         self._sender = sender
         self._barrier_s = barrier_s
+        self._fresh_s = FRESH_S if sender else math.inf
+        self._arrived = self._folded_control = 0
+        """Control records handed to :meth:`receive`, and those of them that are folded."""
         self._wake = threading.Event()
         self._folded_more = threading.Condition(self.lock)
         self._sending: threading.Thread | None = None
@@ -177,7 +188,10 @@ class GatewayShell(Shell):
                 self.gateways.pop(number, None)
 
     def receive(self, record: Incoming) -> None:
+        control = record.key == SHARED[0]
+        self._arrived += control  # of one follower only; before the lock, which a round may hold
         super().receive(record)
+        self._folded_control += control
         with self._folded_more:
             self._folded_more.notify_all()
         self._wake.set()
@@ -200,10 +214,13 @@ class GatewayShell(Shell):
     # ------------------------------------------------------------------ sending
 
     def _pump_forever(self) -> None:
+        clock = StepWatch(lambda: self._wall() / 1e6)
         try:
             while True:
                 self._wake.wait(PUMP_S)
                 self._wake.clear()
+                if step_s := clock.stepped_s():
+                    self._stepped(step_s)
                 began = time.monotonic()
                 if self.pump() and self.on_idle:
                     self.on_idle()
@@ -214,6 +231,13 @@ class GatewayShell(Shell):
             logging.shutdown()
             os._exit(EXIT_PUMP)
 
+    def _stepped(self, step_s: float) -> None:
+        """Windows that began before a step of the clock end at no time that is known: whoever comes
+        next asks about every order that may have been sent, as after any crash."""
+        logger.critical("the host's clock was set by %+.1f s; the gateway starts anew", step_s)
+        logging.shutdown()
+        os._exit(EXIT_CLOCK)
+
     def pump(self) -> bool:
         """One round: what is due now is recorded or sent. True if anything was."""
         t0_us = self._wall()
@@ -222,6 +246,7 @@ class GatewayShell(Shell):
         if not any(wanted.values()):
             return False
         risky = [n for n, wants in wanted.items() if wants == "risky"]
+        fresh_until = time.monotonic() + self._fresh_s
         passed = not risky or self._barrier(risky)
         with self.lock:
             for source in list(self.gateways.values()):
@@ -229,9 +254,15 @@ class GatewayShell(Shell):
                     if isinstance(action, Report):
                         data = ExecutionData(items=action.items)
                         self._publish(source, source.record(data, action.account, action.cause))
-                    elif passed or not action.risk_increasing:
+                    elif not action.risk_increasing or (passed and self._lets_out(fresh_until)):
                         self._send(source, action.stamped(t0_us), t0_us)
+                    elif passed:
+                        self._wake.set()  # another round, behind a barrier of its own
         return True
+
+    def _lets_out(self, fresh_until: float) -> bool:
+        """Whether an entry may still leave on the barrier of this round."""
+        return self._arrived == self._folded_control and time.monotonic() <= fresh_until
 
     def _barrier(self, numbers: list[int]) -> bool:
         """Whether control and the own partitions are folded up to ends the broker gave just now."""

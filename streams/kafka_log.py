@@ -20,6 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from runtime.security import confluent_security
+from runtime.settings import SettingsError
 from schemas.envelope import CONTENT_TYPE
 from schemas.topics import dead_letters
 from streams.log import Delivered, Incoming
@@ -294,6 +295,19 @@ class KafkaLog:
                 raise TimeoutError(f"Kafka at {self.bootstrap} is not ready: {why}")
             if missing:
                 time.sleep(0.1)
+
+    def check_counts(self, wanted: Mapping[str, int]) -> None:
+        """SettingsError, naming both, if a topic has another number of partitions than `wanted`:
+        accounts would be looked for where they are not."""
+        topics = self.producer.list_topics(timeout=10).topics
+        for name, count in wanted.items():
+            found = len(topics[name].partitions)
+            if found != count:
+                raise SettingsError(
+                    f"topic {name} has {found} partitions, {count} are wanted, and a count never "
+                    "changes after creation: say --partitions as the topics were made, or use "
+                    "another broker (./quantum topics diff shows all)."
+                )
 
     def topic_ids(self) -> dict[str, str]:
         """Ids of all topics of the broker, as a fence names them."""

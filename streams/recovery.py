@@ -4,7 +4,7 @@
 record, topic by topic, deciding nothing. The caller then feeds inputs from there in append order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -51,6 +51,10 @@ def take(record: Incoming, partitions: int) -> Envelope:
     return event
 
 
+class OtherTopicError(RuntimeError):
+    """A topic was deleted and made anew; offsets of the one before mean nothing in it."""
+
+
 @dataclass(slots=True)
 class _Own:
     """What a source's output partition says: its filter, its valid records, how far it was read."""
@@ -58,6 +62,8 @@ class _Own:
     validity: Validity = field(default_factory=Validity)
     records: list[Envelope] = field(default_factory=list)
     position: int = 0
+    topic_ids: dict[str, str] = field(default_factory=dict)
+    """Of the latest fence: offsets in every basis so far are those of these topics."""
 
     @classmethod
     def after(cls, name: str, stand: Stand | None) -> "_Own":
@@ -73,8 +79,12 @@ def fence(
     sources: dict[str, str],
     identity: Identity,
     stands: Mapping[str, Stand] = MappingProxyType({}),
+    reads: Collection[str] = (),
 ) -> dict[str, tuple[int, list[Envelope]]]:
     """Open an epoch of each source (name to output partition) in its output partition.
+
+    Raises OtherTopicError if a topic among the input partitions `reads` is another one than at the
+    last fence.
 
     Returns for each its epoch and its valid records before the fence, in order; those are final.
     Of a source restored from a snapshot (`stands`) only what came after it.
@@ -84,6 +94,7 @@ def fence(
     while len(done) < len(sources):
         missing = {name: output for name, output in sources.items() if name not in done}
         _follow(log, missing, state, _ends(log, missing))
+        _same_topics({name: state[name] for name in missing}, identity, reads)
         landed: dict[str, list[int]] = {name: [] for name in missing}
         epochs = {name: state[name].validity.epoch(name) + 1 for name in missing}
         for name, output in missing.items():
@@ -95,6 +106,18 @@ def fence(
             if state[name].validity.epoch(name) < epochs[name]:
                 done[name] = (epochs[name], state[name].records)
     return done
+
+
+def _same_topics(state: Mapping[str, _Own], identity: Identity, reads: Collection[str]) -> None:
+    for name, own in state.items():
+        for topic in sorted({key.rpartition("/")[0] for key in reads}):
+            before, now = own.topic_ids.get(topic), identity.topic_ids.get(topic)
+            if before is not None and now is not None and before != now:
+                raise OtherTopicError(
+                    f"topic {topic} was made anew (id {now}, before {before}): {name} has decided "
+                    "on offsets of the other one, which say nothing here. Bring that topic back "
+                    "(archive, replica), or start a run with topics of its own."
+                )
 
 
 def _ends(log: Log, outputs: dict[str, str]) -> dict[str, int]:
@@ -119,7 +142,11 @@ def _follow(
         for name in names[record.key]:
             own = state[name]
             own.position = record.offset + 1
-            if event is not None and event.source == name and own.validity.admit(event):
+            if event is None or event.source != name:
+                continue
+            if isinstance(event, SourceFenced):
+                own.topic_ids = event.data.topic_ids
+            if own.validity.admit(event):
                 own.records.append(event)
 
 

@@ -107,10 +107,10 @@ class Shell:
         with self.lock:
             fresh = [self._make(number) for number in sorted(set(numbers) - self.sources.keys())]
             stands = self._restore(fresh)
-            before = self.log.ends([s.output for s in fresh])
-            self._watched |= before
+            self._watched |= (before := self.log.ends([s.output for s in fresh]))
             self.keeper.since |= before
-            own = fence(self.log, {s.name: s.output for s in fresh}, self.identity, stands)
+            reads = {key for source in fresh for key in source.positions}
+            own = fence(self.log, {s.name: s.output for s in fresh}, self.identity, stands, reads)
             self._report_what_stands([s.output for s in fresh])
             found = recover(self.log, fresh, own, self.partitions)
             self._own(*self.sources.values(), *fresh)

@@ -27,6 +27,7 @@ from schemas.envelope import Envelope
 from schemas.ids import natural_id
 from schemas.scalars import EPOCH_TEXT
 from schemas.topics import CONTROL, PARTITIONS_EMBEDDED, TOPICS
+from schemas.topics import partitions as counted
 from streams import sampling
 from streams.app import create_app
 from streams.followers import Followers
@@ -78,6 +79,7 @@ class Worker:
         self.partitions = partitions
         self.log = KafkaLog(bootstrap, f"{processor}-{os.getpid()}")
         self.log.wait_for(TOPICS)
+        self.log.check_counts({t.name: counted(t, partitions) for t in TOPICS.values()})
         self.identity = Identity(code_digest(), configuration(), self.log.topic_ids())
         self.shell: Taking = self._shell()
         self.progress = Progress(

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from commands.app import create
+from commands.bench_emergency import findings
 from commands.bench_kills import VICTIMS
 from commands.bench_machine import machine, spent, summary
 from commands.bench_speed import slots_for
@@ -37,6 +38,40 @@ def test_latency_reports_every_signal_and_the_floor_of_the_same_run(measured: An
     for name in ("p50_ms", "p99_ms", "max_ms", "floor_p50_ms", "floor_p99_ms"):
         assert figures[name] > 0
     assert figures["machine"]["cores"] >= 1
+
+
+@pytest.mark.long
+def test_emergency_says_so_when_a_figure_would_say_nothing(measured: Any) -> None:
+    small = ("--emergencies", "2", "--unread", "500", "--accounts", "4", "--symbols", "10")
+    figures = measured("emergency", *small)
+    assert figures["n"] == len(figures["emergencies"]) == 2
+    assert figures["wrong"] == []
+    assert figures["unread_min"] >= 500
+    for each in figures["emergencies"]:
+        assert each["requests_second_before"] > 0
+        assert each["approved_after"] == 0
+        assert each["flat_ms"] > 0
+        assert each["command_ms"] >= each["obeyed_ms"] >= 0
+
+
+def test_an_emergency_with_nothing_to_obey_is_no_figure() -> None:
+    row = {
+        "unread": 30_000,
+        "requests_second_before": 3,
+        "approved_after": 0,
+        "refused_after": 2,
+        "flat_ms": 400,
+    }
+    assert findings([row], 30_000) == []
+    for change, words in (
+        ({"unread": 29_999}, "29999 signals unread, not 30000"),
+        ({"requests_second_before": 0}, "no entry was sent in the second before"),
+        ({"approved_after": 1}, "1 approvals knew of it"),
+        ({"refused_after": 0}, "no signal was refused"),
+        ({"flat_ms": -1}, "never flat"),
+    ):
+        (found,) = findings([row | change], 30_000)
+        assert words in found
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 from typing import Any
 
 import psycopg
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from migrations import chain
 from projections.database import engine
 from projections.tables import TRADES_RECENT, metadata
+from runtime.settings import SettingsError
 
 
 def tables(uri: str, schema: str) -> set[str]:
@@ -110,6 +112,14 @@ def test_the_migrated_constraints_and_view_are_those_of_the_metadata(migrated: s
                 for query in (_CONSTRAINTS, _GENERATED, _INDEXES, _VIEW)
             ]
     assert made["live"] == made["fresh"]
+
+
+def test_tables_of_a_newer_build_are_left_alone_and_named(database: str) -> None:
+    chain.upgrade(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE live.alembic_version SET version_num = '9999'")
+    with pytest.raises(SettingsError, match="revision 9999, which this build does not know"):
+        chain.upgrade(database)
 
 
 _COLUMNS = """

@@ -181,6 +181,47 @@ def test_it_goes_on_when_postgres_was_killed(
     assert equals_replay(broker, migrated) == (True, [])
 
 
+def test_it_waits_while_the_disk_under_postgres_is_full(broker: str, migrated: str) -> None:
+    """Postgres itself says so (SQLSTATE 53100), at each commit until there is space again."""
+    messages = day(4).messages
+    full = (
+        "CREATE FUNCTION live.full() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN RAISE disk_full USING MESSAGE = 'No space left on device'; END$$; "
+        "CREATE TRIGGER full_disk BEFORE UPDATE ON live.offsets "
+        "FOR EACH STATEMENT EXECUTE FUNCTION live.full()"
+    )
+    with (
+        contextlib.closing(connect(migrated, autocommit=True)) as connection,
+        running(Projector(broker, migrated)) as projector,
+    ):
+        publish(broker, messages[:60])
+        wait_for(lambda: projector.committed >= 60, "first records")
+        connection.execute(full)
+        publish(broker, messages[60:])
+        wait_for(lambda: projector.reconnects > 1, "the full disk")
+        assert projector.committed < len(messages)
+        connection.execute("DROP TRIGGER full_disk ON live.offsets; DROP FUNCTION live.full()")
+        wait_for(lambda: sum(projector.positions.values()) == len(messages), "the rest")
+    assert equals_replay(broker, migrated) == (True, [])
+
+
+@pytest.mark.long
+def test_postgres_may_be_away_for_a_minute(
+    broker: str, migrated: str, postgres: EmbeddedPostgres
+) -> None:
+    messages = day(4).messages
+    with running(Projector(broker, migrated)) as projector:
+        publish(broker, messages[:60])
+        wait_for(lambda: projector.committed >= 60, "first records")
+        postgres.stop()
+        publish(broker, messages[60:])
+        assert not threading.Event().wait(60)
+        assert projector.reconnects > 10, "it tries again every two seconds at the latest"
+        postgres.start()
+        wait_for(lambda: sum(projector.positions.values()) == len(messages), "the rest")
+    assert equals_replay(broker, migrated) == (True, [])
+
+
 def test_it_goes_on_when_the_broker_was_killed(
     broker: str, migrated: str, own_kafka: EmbeddedKafka
 ) -> None:

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from runtime import jars, java, processes
 from runtime.kafka import EmbeddedKafka
 from runtime.logs import confluent_logger
+from runtime.processes import ServiceError
 from runtime.settings import Settings
 
 
@@ -139,3 +140,13 @@ def test_a_third_partys_console_consumer_reads_what_was_written(kafka: EmbeddedK
     )
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == '{"specversion":"1.0"}'
+
+
+def test_a_folder_of_another_version_of_kafka_is_refused(short_path: Path) -> None:
+    folder = short_path / "kafka"
+    (folder / "log").mkdir(parents=True)
+    (folder / "log" / "meta.properties").write_text("version=9\ncluster.id=x\n")
+    broker = EmbeddedKafka(folder)
+    with pytest.raises(ServiceError, match=r"has layout 9, this build's Kafka has 1.*QUANTUM_DATA"):
+        broker.start()
+    assert broker.pid is None

@@ -110,3 +110,13 @@ def test_an_interrupted_set_up_is_done_anew(short_path: Path) -> None:
     (short_path / "postgres" / "data.new" / "base").mkdir(parents=True)
     server.prepare()
     assert (server.data / "PG_VERSION").read_text().strip() == "18"
+
+
+def test_a_folder_of_another_version_of_postgres_is_refused(short_path: Path) -> None:
+    data = short_path / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("17\n")
+    server = EmbeddedPostgres(short_path / "postgres")
+    with pytest.raises(ServiceError, match=r"made by Postgres 17, this build has 18.*QUANTUM_DATA"):
+        server.start()
+    assert (data / "PG_VERSION").read_text() == "17\n", "nothing was changed"

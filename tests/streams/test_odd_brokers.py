@@ -1,0 +1,217 @@
+"""Brokers that are slow, were used by others before, or have other topics than they should.
+
+Goal: a worker works all the same, or ends with a line that says what is wrong; it never works on
+what it misunderstands. Method: a real broker behind a proxy that delays, real worker processes.
+"""
+
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from commands import topics_apply
+from commands.asking import ask
+from commands.doctor import _fleet
+from commands.publish import build
+from commands.system import System
+from runtime.entry import EXIT_SETTINGS
+from runtime.logs import confluent_logger
+from runtime.processes import free_port
+from runtime.settings import ROOT
+from schemas.codec import encode
+from schemas.control import WorkerStarted, WorkerStartedData
+from schemas.ids import natural_id
+from schemas.topics import COMMANDS_CONTROL, CONTROL, SIGNAL
+from streams.app import EXIT_AGENT
+from streams.barrier import Barrier
+from streams.gateway import GatewayShell
+from streams.kafka_log import EXIT_DELIVERY, KafkaLog
+from streams.recovery import Identity
+from tests.streams.slow_broker import SlowKafka
+from tests.streams.test_workers_watched import start, stop, wait_ready
+
+pytestmark = pytest.mark.timeout(180)
+DELIVERING = """
+import sys
+from confluent_kafka import Producer
+from streams import kafka_log
+kafka_log.Producer = lambda settings: Producer({**settings, "delivery.timeout.ms": 500})
+log = kafka_log.KafkaLog(sys.argv[1], "test")
+log.append("control/0", b"x", "a", print)
+log.flush()
+"""
+NOON = "2021-05-19T12:00:00.000000Z"
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[SlowKafka]:
+    folder = Path(tempfile.mkdtemp(prefix="qt-"))
+    found = SlowKafka(folder / "kafka")
+    found.start()
+    topics_apply.apply(found.slow)
+    yield found
+    found.kill()
+    found.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="qt-"))
+    yield made
+    for output in made.glob("*.out"):
+        assert "Traceback" not in output.read_text(), output
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def opens(bootstrap: str, account: str) -> str:
+    """Type of the answer to a first policy of an account."""
+    data = {"expected_version": 0, "operator": "ann", "reason": "x", "profile": "production",
+            "changes": {}}  # fmt: skip
+    return ask(bootstrap, build("policy.set", account, data, time=NOON), 60).event.type
+
+
+def ended(process: "subprocess.Popen[bytes]", folder: Path, name: str) -> tuple[int, str]:
+    """Exit code of a worker that gives up, and its log."""
+    code = process.wait(60)
+    return code, (folder / f"{name}.log").read_text()
+
+
+def _committed(other: Consumer, place: TopicPartition) -> bool:
+    """A broker that has just started has no coordinator for a group at once."""
+    try:
+        other.commit(offsets=[place], asynchronous=False)
+    except KafkaException:
+        return False
+    return True
+
+
+def test_behind_a_slow_broker_commands_are_answered_later_and_a_left_over_group_does_not_matter(
+    broker: SlowKafka, folder: Path
+) -> None:
+    """Another program has committed an offset far beyond the end in the worker's group."""
+    other = Consumer(
+        {"bootstrap.servers": broker.slow, "group.id": "quantum-control"},
+        logger=confluent_logger(),
+    )
+    place = TopicPartition(COMMANDS_CONTROL.name, 0, 1_000_000)
+    deadline = time.monotonic() + 30
+    while not _committed(other, place):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    other.close()
+    process = start("control", folder, "--kafka", broker.slow)
+    try:
+        wait_ready(process, folder / "control.port")
+        assert opens(broker.slow, "before") == "policy.changed.v2"
+        broker.late(0.15)
+        began = time.monotonic()
+        assert opens(broker.slow, "slow") == "policy.changed.v2"
+        assert time.monotonic() - began > 0.3, "it was slow"
+        assert process.poll() is None
+    finally:
+        broker.late(0)
+        stop(process)
+
+
+def test_while_the_broker_answers_slowly_no_entry_leaves_the_gateway(
+    broker: SlowKafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = KafkaLog(broker.slow, "test")
+    shell = GatewayShell(8, log, Identity("test", "test"), sender=False, barrier_s=0.5)
+    shell.acquire([0])
+    try:
+        for record in log.read({key: (0, log.end(key)) for key in shell.outputs()}):
+            shell.fenced(record)
+        assert shell._barrier([0])
+        broker.late(0.15)
+        with caplog.at_level(logging.WARNING):
+            assert not shell._barrier([0])
+        assert "no entries go out" in caplog.text
+        broker.late(0)
+        assert shell._barrier([0])
+    finally:
+        broker.late(0)
+        log.close()
+
+
+def test_workers_of_different_builds_are_named_by_the_doctor(broker: SlowKafka) -> None:
+    log = KafkaLog(broker.slow, "test")
+    for worker, started in (("risk", "one"), ("execution", "other")):
+        about = WorkerStartedData(worker=worker, build=started, configuration="c", epoch={})
+        event = WorkerStarted(
+            id=natural_id("test", worker), source="/worker", subject=worker, time=NOON,
+            partitionkey=worker, data=about,
+        )  # fmt: skip
+        log.note(CONTROL.name, encode(event), worker)
+    log.flush()
+    log.close()
+    outcome, words = _fleet(System(broker.slow, None, None))
+    assert outcome == "failed"
+    assert "MIXED FLEET" in words
+    assert "execution other/c" in words
+
+
+def test_a_topic_that_was_made_anew_is_not_taken_for_the_one_before(
+    broker: SlowKafka, folder: Path
+) -> None:
+    admin = AdminClient({"bootstrap.servers": broker.slow}, logger=confluent_logger())
+    process = start("control", folder, "--kafka", broker.slow)
+    try:
+        wait_ready(process, folder / "control.port")
+        opens(broker.slow, "anew")
+    finally:
+        stop(process)
+    name = COMMANDS_CONTROL.name
+    admin.delete_topics([name])[name].result(10)
+    deadline = time.monotonic() + 20
+    while name in admin.list_topics(timeout=5).topics:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    topics_apply.apply(broker.slow)
+    code, log = ended(start("control", folder, "--kafka", broker.slow), folder, "control")
+    assert code == EXIT_AGENT
+    assert "topic commands.control was made anew" in log
+
+
+def test_a_topic_with_another_partition_count_is_refused_by_a_worker(
+    broker: SlowKafka, folder: Path
+) -> None:
+    """What people and workers take for an account's partition must be one thing."""
+    admin = AdminClient({"bootstrap.servers": broker.slow}, logger=confluent_logger())
+    name = SIGNAL.name
+    admin.delete_topics([name])[name].result(10)
+    deadline = time.monotonic() + 20
+    while name in admin.list_topics(timeout=5).topics:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    admin.create_topics([NewTopic(name, 4, 1)])[name].result(10)
+    process = start("risk", folder, "--kafka", broker.slow)
+    assert process.wait(60) == EXIT_SETTINGS
+    (line,) = (folder / "risk.out").read_text().splitlines()
+    assert f"topic {name} has 4 partitions, 8 are wanted" in line
+
+
+def test_a_record_that_is_not_delivered_in_time_ends_the_process() -> None:
+    """What persists is a prefix: nothing may be decided after a record that is lost."""
+    nobody = f"127.0.0.1:{free_port()}"
+    done = subprocess.run(
+        [sys.executable, "-c", DELIVERING, nobody], cwd=ROOT, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == EXIT_DELIVERY, done.stderr
+    assert "a record for control/0 was not delivered" in done.stderr
+
+
+def test_a_feed_that_waits_for_somebody_silent_ends_and_names_them(broker: SlowKafka) -> None:
+    barrier = Barrier(broker.slow, {"commands.control/0": 0}, 8)
+    with pytest.raises(TimeoutError, match=r"did not come to rest: no report of .*risk"):
+        barrier.wait(lambda: True, stalled_s=0.3)
