@@ -50,9 +50,9 @@ def decode(raw: bytes | None) -> Envelope:
         raise RecordError("NOT_JSON", "the message has no value; records are never null")
     if len(raw) > BYTES_MAX:
         raise RecordError("TOO_LARGE", f"{len(raw)} bytes, at most {BYTES_MAX} are allowed")
-    section = limits_section(raw)
-    if section is not None and section[2] in _KNOWN_LIMITS:
-        known = _with_known_limits(raw, *section)
+    sections = limits_sections(raw)
+    if sections and all(raw[at:end] in _KNOWN_LIMITS for at, end in sections):
+        known = _with_known_limits(raw, sections)
         if known is not None:
             return known
     try:
@@ -62,8 +62,8 @@ def decode(raw: bytes | None) -> Envelope:
     canonical = encode(event)
     if canonical != raw:
         raise RecordError("NOT_CANONICAL", _difference(raw, canonical))
-    if section is not None:
-        _remember_limits(section[2], event)
+    if sections:
+        _remember_limits(raw, sections, event)
     return event if event.type not in UPCASTERS else _lifted(event)
 
 
@@ -89,42 +89,53 @@ _KNOWN_LIMITS: dict[bytes, tuple[Limit, ...]] = {}
 of a verdict's bytes are its limits, and they are the same until a policy changes."""
 
 
-def limits_section(raw: bytes) -> tuple[int, int, bytes] | None:
-    """Begin, end and bytes of the list of limits in a record of one verdict, None elsewhere.
+def limits_sections(raw: bytes) -> list[tuple[int, int]]:
+    """Begin and end of each list of limits in a record of verdicts; none in other records.
 
     Without a backslash a quotation mark always delimits a string, so what is looked for can only be
     structure, and a canonical verdict has it in one place.
     """
     if raw.find(_JUDGED, 0, 160) < 0 or b"\\" in raw:
-        return None
-    begin = raw.find(_LIMITS) + len(_LIMITS)
-    end = raw.find(_FIGURES, begin)
-    if begin < len(_LIMITS) or end < 0 or raw.find(_LIMITS, end) >= 0:
-        return None
-    return begin, end, raw[begin:end]
+        return []
+    found: list[tuple[int, int]] = []
+    at = raw.find(_LIMITS)
+    while at >= 0:
+        begin = at + len(_LIMITS)
+        end = raw.find(_FIGURES, begin)
+        if end < 0:
+            return []
+        found.append((begin, end))
+        at = raw.find(_LIMITS, end)
+    return found
 
 
-def _with_known_limits(raw: bytes, begin: int, end: int, section: bytes) -> Envelope | None:
+def _with_known_limits(raw: bytes, sections: list[tuple[int, int]]) -> Envelope | None:
     """The record decoded without its limits, which are put back as they were decoded before; None
     where it is to be looked at as a whole."""
-    rest = raw[:begin] + raw[end:]
+    pieces, last = [], 0
+    for begin, end in sections:
+        pieces.append(raw[last:begin])
+        last = end
+    rest = b"".join((*pieces, raw[last:]))
     try:
         event = _VALIDATE(rest)
     except ValidationError:
         return None
+    if not isinstance(event, SignalJudged) or len(event.data.items) != len(sections):
+        return None
     if encode(event) != rest:
         return None
-    if isinstance(event, SignalJudged):
-        event.data.items[0].__dict__["limits"] = _KNOWN_LIMITS[section]
-        return event
-    return None
+    for item, (begin, end) in zip(event.data.items, sections, strict=True):
+        item.__dict__["limits"] = _KNOWN_LIMITS[raw[begin:end]]
+    return event
 
 
-def _remember_limits(section: bytes, event: Envelope) -> None:
-    if isinstance(event, SignalJudged) and len(event.data.items) == 1:
-        if len(_KNOWN_LIMITS) >= _LIMITS_KEPT:
+def _remember_limits(raw: bytes, sections: list[tuple[int, int]], event: Envelope) -> None:
+    if isinstance(event, SignalJudged) and len(event.data.items) == len(sections):
+        if len(_KNOWN_LIMITS) + len(sections) > _LIMITS_KEPT:
             _KNOWN_LIMITS.clear()
-        _KNOWN_LIMITS[section] = event.data.items[0].limits
+        for item, (begin, end) in zip(event.data.items, sections, strict=True):
+            _KNOWN_LIMITS[raw[begin:end]] = item.limits
 
 
 def renewed(raw: bytes) -> bytes:

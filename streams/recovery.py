@@ -6,13 +6,14 @@ record, topic by topic, deciding nothing. The caller then feeds inputs from ther
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 
 from domain.source import Source
 from schemas.codec import RecordError, decode, decode_request, encode, reread
 from schemas.envelope import Envelope
 from schemas.sources import FencedData, SourceFenced, SourceSkipped
-from schemas.topics import TOPICS, partition_of
+from schemas.topics import TOPICS, Topic, partition_of
 from schemas.validity import Validity
 from streams.log import Incoming, Log
 from streams.snapshots import Stand
@@ -39,23 +40,39 @@ def take(record: Incoming, partitions: int, *, again: bool = False) -> Envelope:
     stands in its own records as skipped, so the bytes need not be held against their canonical form
     once more.
     """
-    topic, _, number = record.key.rpartition("/")
-    known = TOPICS[topic]
-    if again and not known.people:
-        event = reread(record.raw)
-    elif known.people:
-        event = decode_request(record.raw, topic=topic, partition=int(number), offset=record.offset)
-    else:
-        event = decode(record.raw)
+    known, number = _topic_of(record.key)
+    event = _reread(record) if again else None
+    if event is None:
+        event = _decode(record, known, number)
     if event.type.startswith("source."):
         return event
     account = event.partitionkey
     if record.message_key != account.encode():
         raise RecordError("WRONG_KEY", f"message key {record.message_key!r}, expected {account!r}")
-    if known.keyed and partition_of(account, partitions) != int(number):
+    if known.keyed and partition_of(account, partitions) != number:
         right = partition_of(account, partitions)
         raise RecordError("WRONG_KEY", f"{account} belongs on partition {right}, not {number}")
     return event
+
+
+@cache
+def _topic_of(key: str) -> tuple[Topic, int]:
+    topic, _, number = key.rpartition("/")
+    return TOPICS[topic], int(number)
+
+
+def _reread(record: Incoming) -> Envelope | None:
+    """None for a form that only people use, or no event at all."""
+    try:
+        return reread(record.raw)
+    except RecordError:
+        return None
+
+
+def _decode(record: Incoming, known: Topic, number: int) -> Envelope:
+    if known.people:
+        return decode_request(record.raw, topic=known.name, partition=number, offset=record.offset)
+    return decode(record.raw)
 
 
 @dataclass(slots=True)

@@ -219,14 +219,14 @@ def test_canonical_bytes_are_taken_as_they_are() -> None:
 # ---------------------------------------------------------------------- limits seen before
 
 
-def _of_one_part() -> bytes:
+def _of_two_parts() -> bytes:
     event = decode((GOLDEN / "trade.signal.judged.v1.json").read_bytes()[:-1])
     assert isinstance(event, SignalJudged)
-    data = event.data.model_copy(update={"items": event.data.items[:1]})
+    data = event.data.model_copy(update={"items": event.data.items[:2]})
     return encode(event.model_copy(update={"data": data}))
 
 
-JUDGED = _of_one_part()
+JUDGED = _of_two_parts()
 ALPHABET = b'"{}[],:\\0a1-.'
 
 
@@ -240,13 +240,13 @@ def outcome(raw: bytes) -> object:
 
 def test_a_verdict_whose_limits_were_seen_before_is_the_same_event() -> None:
     codec._KNOWN_LIMITS.clear()
-    first, again = decode(JUDGED), decode(JUDGED)
-    assert first == again
+    first, again, last = decode(JUDGED), decode(JUDGED), decode(JUDGED)
+    assert first == again == last
     assert encode(again) == JUDGED
-    assert isinstance(first, SignalJudged)
     assert isinstance(again, SignalJudged)
-    assert first.data.items[0].limits is again.data.items[0].limits, "and they are kept once"
-    assert first.data.items[0].limits
+    assert isinstance(last, SignalJudged)
+    assert last.data.items[1].limits is again.data.items[1].limits, "and they are kept once"
+    assert last.data.items[1].limits
 
 
 def test_damaged_verdicts_are_refused_alike_whether_or_not_their_limits_were_seen() -> None:
@@ -264,9 +264,7 @@ def test_damaged_verdicts_are_refused_alike_whether_or_not_their_limits_were_see
 
 
 def test_limits_from_elsewhere_are_not_taken_for_those_of_a_verdict() -> None:
-    section = codec.limits_section(JUDGED)
-    assert section is not None
-    begin, end, _ = section
+    (begin, end), _ = codec.limits_sections(JUDGED)
     broken = JUDGED[:begin] + b'{"name":7}' + JUDGED[end:]
     for raw in (broken, JUDGED.replace(b'"limits":[', b'"limits":[],"limits":[', 1)):
         for _ in range(2):
@@ -275,13 +273,13 @@ def test_limits_from_elsewhere_are_not_taken_for_those_of_a_verdict() -> None:
 
 
 def test_no_more_lists_of_limits_are_kept_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "_LIMITS_KEPT", 2)
+    monkeypatch.setattr(codec, "_LIMITS_KEPT", 3)
     codec._KNOWN_LIMITS.clear()
-    begin, end, section = codec.limits_section(JUDGED) or (0, 0, b"")
-    for count in range(1, section.count(b"{") + 1):
+    (begin, end), _ = codec.limits_sections(JUDGED)
+    for count in range(1, 9):
         limits = b",".join((b'{"name":"a","value":"1"}',) * count)
         decode(JUDGED[:begin] + limits + JUDGED[end:])
-        assert len(codec._KNOWN_LIMITS) <= 2
+        assert 0 < len(codec._KNOWN_LIMITS) <= 3
 
 
 def test_what_was_taken_before_is_read_again_as_the_same_event() -> None:
