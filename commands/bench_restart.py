@@ -234,6 +234,6 @@ def report(system: LiveSystem, reader: Any, worker: str, known: str) -> dict[str
         if message is None or message.error() is not None:
             continue
         told: dict[str, Any] = orjson.loads(message.value())
-        if told["worker"] == worker and told["full"] and told["incarnation"] != known:
+        if told["worker"] == worker and told.get("full") and told["incarnation"] != known:
             return told
     raise CommandError(f"{worker} did not report within {GIVE_UP_S:.0f} s: see its log")
