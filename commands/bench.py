@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from commands.console import AsJson, ExitCode, add, show
+from commands.console import AsJson, CommandError, ExitCode, add, show
 from runtime.settings import ROOT
 
 WEEK = ROOT / "data" / "market" / "BTCUSDT-1m-20210516-20210522.parquet"
@@ -155,22 +155,29 @@ def recovery(
 
 
 def restart(
-    hours: Annotated[int, typer.Option(min=1, max=72, help="Event hours behind it.")] = 12,
+    events: Annotated[int, typer.Option(min=10_000, max=10_000_000, help="How many.")] = 1_000_000,
+    behind: Annotated[int, typer.Option(min=0, help="Events after the snapshots.")] = 50_000,
+    times: Annotated[int, typer.Option(min=1, max=50, help="Restarts each way.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Seconds a restart of the risk worker takes with a fed run's log behind it.
+    """Seconds a restart of the risk worker takes with a long log behind it.
 
     \b
     Examples:
       ./quantum bench restart
-      ./quantum bench restart --hours 72 --json
+      ./quantum bench restart --events 100000 --behind 5000 --times 3 --json
 
-    From kill -9 until its first report; `events` are the records it reads back.
+    From kill -9 until its first report, median of several: `seconds` with snapshots that are so
+    many events old, `seconds_without` with none. `events` are those it has to read back then.
     """
-    from commands.bench_kills import restart as measure
+    from commands.bench_restart import restart as measure
 
+    if behind >= events:
+        raise CommandError(
+            f"--behind {behind:,} must be less than --events {events:,}", ExitCode.MISUSE
+        )
     before = _machine()
-    figures = measure(hours=hours)
+    figures = measure(events=events, behind=behind, times=times)
     _show(figures, before, as_json)
 
 

@@ -1,4 +1,4 @@
-"""Recovery and restart: kill -9 in a fed run, seconds until everything works again.
+"""Recovery: kill -9 in a fed run, seconds until everything works again.
 
 The feed publishes a record only when all workers have answered the one before. So the second tick
 of the clock after a kill proves that the killed process decides again: the first one may have been
@@ -9,10 +9,8 @@ import os
 import signal
 import statistics
 import time
-from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
 from confluent_kafka import TopicPartition
 
 from commands.bench_world import own_system
@@ -20,7 +18,7 @@ from commands.console import CommandError, say
 from commands.demo import END, FIRST, demo_plan
 from commands.live import LiveSystem
 from runtime.supervisor import Supervisor
-from schemas.topics import CLOCK, PROGRESS
+from schemas.topics import CLOCK
 from streams.kafka_log import consumer
 
 VICTIMS = ("risk", "execution", "gateway", "venue", "positions", "signals", "control")
@@ -114,41 +112,3 @@ def _killed(supervisor: Supervisor, clock: Clock, name: str) -> float:
     clock.drain()
     os.kill(pid, signal.SIGKILL)
     return clock.wait(TICKS_AFTER, f"{name} was killed")
-
-
-def restart(*, hours: int, worker: str = "risk") -> dict[str, Any]:
-    """Kill a worker after a fed run of `hours` event hours; until its first report again.
-
-    `events`: records it has to read back, inputs and own ones."""
-    end: datetime = min(FIRST + timedelta(hours=hours), END)
-    with own_system("restart", demo_plan(FIRST, end, "max")) as system:
-        while system.feed_done() is None:
-            system.check()
-            if system.interrupted:
-                raise CommandError("interrupted; everything is stopped")
-            time.sleep(CHECK_S)
-        reader = consumer(system.kafka)
-        place = TopicPartition(PROGRESS.name, 0)
-        reader.assign([TopicPartition(PROGRESS.name, 0, reader.get_watermark_offsets(place)[1])])
-        before = _report(system, reader, worker, "")
-        os.kill(system.supervisor.pids()[worker], signal.SIGKILL)
-        began = time.monotonic()
-        after = _report(system, reader, worker, before["incarnation"])
-        seconds = time.monotonic() - began
-        reader.close()
-    events = sum(after["positions"].values()) + sum(after["ends"].values())
-    return {"events": events, "seconds": round(seconds, 2), "worker": worker, "hours": hours}
-
-
-def _report(system: LiveSystem, reader: Any, worker: str, known: str) -> dict[str, Any]:
-    """The next full report of another incarnation of `worker` than the known one."""
-    began = time.monotonic()
-    while time.monotonic() - began < GIVE_UP_S:
-        message = reader.poll(CHECK_S)
-        system.check()
-        if message is None or message.error() is not None:
-            continue
-        report: dict[str, Any] = orjson.loads(message.value())
-        if report["worker"] == worker and report["full"] and report["incarnation"] != known:
-            return report
-    raise CommandError(f"{worker} did not report within {GIVE_UP_S:.0f} s")

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from confluent_kafka import Producer
 
@@ -76,44 +75,53 @@ def write_log(
     progress: called with the count so far. RuntimeError if the broker refuses one.
     """
     started = time.perf_counter()
-    producer = Producer(
+    refused: list[str] = []
+    sender = producer(kafka, refused)
+    count = size = 0
+    topics: Counter[str] = Counter()
+    shared, templates = cut()
+    accounts = accounts_for(events, shared, templates)
+    for message in messages(shared, templates, accounts, partitions):
+        produce(sender, message, refused)
+        count += 1
+        size += len(message[3])
+        topics[message[0]] += 1
+        if count % 10_000 == 0:
+            sender.poll(0)
+            progress(count)
+    sender.flush()
+    if refused:
+        raise RuntimeError(f"the broker refused {len(refused)} records: {refused[0]}")
+    folded = sum(topics[name] for name in FED)
+    return LongLog(count, folded, size, accounts, round(time.perf_counter() - started, 1))
+
+
+def producer(kafka: str, refused: list[str]) -> Producer:
+    """One that writes fast and in order; what the broker refuses is noted in `refused`."""
+    return Producer(
         {
             "bootstrap.servers": kafka,
             "enable.idempotence": True,
             "linger.ms": 50,
             "batch.size": 1_000_000,
             "queue.buffering.max.kbytes": 131_072,
+            "on_delivery": lambda error, _: refused.append(str(error)) if error else None,
         },
         logger=confluent_logger(),
     )
-    count = size = 0
-    topics: Counter[str] = Counter()
-    refused: list[str] = []
 
-    def told(error: Any, _message: Any) -> None:
-        if error is not None:
-            refused.append(str(error))
 
-    shared, templates = cut()
-    accounts = _accounts(events, shared, templates)
-    for topic, partition, key, value in messages(shared, templates, accounts, partitions):
-        while True:
-            try:
-                producer.produce(topic, value, key, partition, told)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        count += 1
-        size += len(value)
-        topics[topic] += 1
-        if count % 10_000 == 0:
-            producer.poll(0)
-            progress(count)
-    producer.flush()
-    if refused:
-        raise RuntimeError(f"the broker refused {len(refused)} records: {refused[0]}")
-    folded = sum(topics[name] for name in FED)
-    return LongLog(count, folded, size, accounts, round(time.perf_counter() - started, 1))
+def produce(sender: Producer, message: Message, refused: list[str]) -> None:
+    """Append a message; waits while too much is on its way. RuntimeError once one was refused."""
+    topic, partition, key, value = message
+    while True:
+        try:
+            sender.produce(topic, value, key, partition)
+            return
+        except BufferError:
+            sender.poll(0.1)
+            if refused:
+                raise RuntimeError(f"the broker refused a record: {refused[0]}") from None
 
 
 def cut() -> tuple[list[Message], dict[str, list[Template]]]:
@@ -135,10 +143,17 @@ def cut() -> tuple[list[Message], dict[str, list[Template]]]:
 
 
 def messages(
-    shared: list[Message], templates: dict[str, list[Template]], accounts: int, partitions: int
+    shared: list[Message],
+    templates: dict[str, list[Template]],
+    accounts: int,
+    partitions: int,
+    sequences: dict[tuple[str, int], int] | None = None,
 ) -> Iterator[Message]:
-    """The whole log: fences, then a step of every account in turn, market and clock in between."""
-    sequences: dict[tuple[str, int], int] = {}
+    """The whole log: fences, then a step of every account in turn, market and clock in between.
+
+    sequences: last sequence of each processor and partition, counted on here.
+    """
+    sequences = {} if sequences is None else sequences
     every = [template for line in templates.values() for template in line]
     writers = {t.source.split("/")[1]: t.topic for t in every if t.source}
     for processor, topic in writers.items():
@@ -198,7 +213,7 @@ def _fence(processor: str, topic: str, partition: int) -> Message:
     return topic, partition, event.partitionkey.encode(), encode(event)
 
 
-def _accounts(events: int, shared: list[Message], templates: dict[str, list[Template]]) -> int:
+def accounts_for(events: int, shared: list[Message], templates: dict[str, list[Template]]) -> int:
     """How many accounts it takes."""
     kinds = _kinds(templates)
     each = sum(len(line) for line in kinds) / len(kinds)

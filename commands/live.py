@@ -108,6 +108,12 @@ class LiveSystem:
             self.supervisor.check()
         self.run.update(state="running", pids=self.supervisor.pids())
 
+    def add_worker(self, name: str) -> None:
+        """Start one more worker and wait until it is ready; it is restarted like the others."""
+        self.supervisor.add([self._worker(name)])
+        self.supervisor.check()
+        self.supervisor.start()
+
     def _migrate(self) -> None:
         try:
             upgrade(self.postgres)

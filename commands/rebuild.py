@@ -1,11 +1,13 @@
 """`rebuild`: the read models made anew from the log, compared, swapped in one transaction."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from commands.console import AsJson, CommandError, ExitCode, add, show, stderr
+from commands.logs import Archive
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +27,7 @@ def rebuild(
         str | None,
         typer.Option("--projection", help="One table alone: its rows are mended in place."),
     ] = None,
+    archive: Archive = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the Postgres tables anew from the log, without downtime.
@@ -33,26 +36,26 @@ def rebuild(
       ./quantum rebuild
       ./quantum rebuild --verify --json
       ./quantum rebuild --projection trades
+      ./quantum rebuild --archive DIR
       ./quantum rebuild --rollback
 
     With --verify, exit code 1 if anything differs; the log is the authority, so the new tables go
     live all the same, and the old ones are kept. Interrupted or killed, the live tables stay as
     they were, and the next rebuild goes on from what is loaded.
     """
-    from commands.system import find
+    from commands.system import find, find_database
     from projections.database import ProjectionError
 
-    if rollback and (verify or projection):
+    if rollback and (verify or projection or archive):
         raise CommandError(
             "--rollback stands alone: it puts whole tables back, without comparing", ExitCode.MISUSE
         )
-    system = find()
-    uri = system.database()
+    uri = find_database()
     try:
         if rollback:
             _rolled_back(uri, as_json)
             return
-        result = _rebuilt(system.kafka, uri, verify=verify, projection=projection)
+        result = _rebuilt(archive or find().kafka, uri, verify=verify, projection=projection)
     except ProjectionError as error:
         raise CommandError(str(error)) from None
     except KeyboardInterrupt:
@@ -72,7 +75,7 @@ def _rolled_back(uri: str, as_json: bool) -> None:
     show({"rolled_back": True}, as_json, lambda: "the tables from before the last rebuild are live")
 
 
-def _rebuilt(kafka: str, postgres: str, *, verify: bool, projection: str | None) -> Any:
+def _rebuilt(origin: str | Path, postgres: str, *, verify: bool, projection: str | None) -> Any:
     """Run it under a progress bar on stderr (none where that is no terminal)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -94,7 +97,7 @@ def _rebuilt(kafka: str, postgres: str, *, verify: bool, projection: str | None)
             bar.update(task, completed=done, total=total)
 
         return rebuilding.rebuild(
-            kafka, postgres, verify=verify, progress=progress, projection=projection
+            origin, postgres, verify=verify, progress=progress, projection=projection
         )
 
 

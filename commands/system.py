@@ -46,6 +46,13 @@ def find() -> System:
     raise CommandError(_why_not(run), ExitCode.NOT_RUNNING)
 
 
+def find_database() -> str:
+    """The Postgres URI, also where no Kafka is known. CommandError if there is none."""
+    settings = Settings.load()
+    run = runs.running()
+    return settings.postgres or (run.record.postgres if run else None) or find().database()
+
+
 def _why_not(run: Run | None) -> str:
     if run is not None:
         return f"run {run.name} is still starting: try again in a few seconds"

@@ -66,10 +66,17 @@ def settings_of(topic: Topic) -> dict[str, str]:
         **({"min.insync.replicas": str(least)} if least else {}),
         "cleanup.policy": "delete",
         "retention.ms": str(topic.retention_ms),
-        "retention.bytes": "-1",
+        "retention.bytes": str(topic.retention_bytes),
+        **_segments(topic),
         "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": "1048588",
     }
+
+
+def _segments(topic: Topic) -> dict[str, str]:
+    """What is forgotten is forgotten by whole segments: an eighth of the size each."""
+    size = topic.retention_bytes
+    return {"segment.bytes": str(size // 8)} if size > 0 else {}
 
 
 def diff(

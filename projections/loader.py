@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, LiteralString
 
 import orjson
@@ -34,7 +35,7 @@ TELL_S = 0.2
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a loader is told. `targets`: [topic, partition, end]. `checkpoint`: records a commit.
-    `tables`: what is written, None: everything."""
+    `tables`: what is written, None: everything. `archive`: folder that is read instead of Kafka."""
 
     kafka: str
     postgres: str
@@ -42,6 +43,7 @@ class Job:
     targets: list[tuple[str, int, int]]
     checkpoint: int
     tables: list[str] | None = None
+    archive: str | None = None
 
 
 @dataclass(slots=True)
@@ -79,6 +81,9 @@ class Loader:
 
     def run(self) -> None:
         """Read, fold, write; returns when every partition is at its target."""
+        if self.job.archive is not None:
+            self._run_archive(Path(self.job.archive))
+            return
         left = {k: p for k, p in self.places.items() if p.next_offset < p.target}
         reader = consumer(self.job.kafka, "rebuild", bulk=True)
         try:
@@ -100,6 +105,26 @@ class Loader:
             reader.close()
             self._connection.close()
 
+    def _run_archive(self, folder: Path) -> None:
+        from projections.origin import archived
+
+        absorb, committed = self.fold.absorb, 0
+        spans = {key: (p.next_offset, p.target) for key, p in self.places.items()}
+        try:
+            for key, offset, raw in archived(folder, spans):
+                absorb(self.places[key], offset, raw)
+                self.done += 1
+                self._write_some()
+                if self.done - committed >= self.job.checkpoint:
+                    self.commit()
+                    committed = self.done
+            for place in self.places.values():  # an archive may begin later than its topic
+                if place.stopped is None:
+                    place.next_offset = max(place.next_offset, place.target)
+            self.commit()
+        finally:
+            self._connection.close()
+
     def _take(self, messages: list[Any], left: dict[tuple[str, int], Place], reader: Any) -> None:
         absorb = self.fold.absorb
         for key, offset, raw in good(messages):
@@ -111,6 +136,9 @@ class Loader:
             if offset + 1 >= place.target or place.stopped is not None:
                 del left[key]
                 reader.incremental_unassign([TopicPartition(*key)])
+        self._write_some()
+
+    def _write_some(self) -> None:
         lines = self.fold.rows.lines
         if len(lines["events"]) >= LINES_MAX or len(lines["intents"]) >= INTENTS_MAX:
             self._write()

@@ -12,6 +12,7 @@ import logging
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -23,9 +24,10 @@ from projections.comparison import Side, differences
 from projections.database import ProjectionError, connect, exists, sql
 from projections.digest import begin_snapshot, offsets_of
 from projections.loading import CHECKPOINT, STALL_S, DistrustedError, Loaded, Loaders, Progress
-from projections.log import Cursor, Ends, cursors, ends, read_to
+from projections.log import Cursor, Ends
 from projections.memory import memory_mib
-from projections.reading import Partition, consumer
+from projections.origin import Origin, checked, cursors, ends, read_to
+from projections.reading import Partition
 from projections.swapping import hand_over, lock_projector, take_lock
 from projections.tables import BEFORE, FEEDS, LIVE
 from projections.writing import Writer
@@ -61,7 +63,7 @@ class RebuildResult:
 
 
 def rebuild(
-    kafka: str,
+    origin: Origin,
     postgres: str,
     *,
     verify: bool,
@@ -73,6 +75,8 @@ def rebuild(
 ) -> RebuildResult:
     """Make the read models anew from the log and swap them in.
 
+    origin: a broker's bootstrap servers, or the folder of an archive. From an archive the tables
+    stand where it ends; the projector goes on from there.
     verify: compare with the live tables, every row, at the same positions. What differs is in the
     result; the log is the authority, so the new tables go live all the same and the old ones stay
     as `before`. swap False: compare only, the shadow is dropped. progress(done, total): records.
@@ -86,13 +90,15 @@ def rebuild(
     started = time.perf_counter()
     if projection is not None and projection not in FEEDS:
         raise ProjectionError(f"No projection {projection!r}: one of {', '.join(sorted(FEEDS))}.")
+    if isinstance(origin, Path):
+        checked(origin)
     options = "-c client_connection_check_interval=1000"  # a killed rebuild must not hold the lock
     with (
         Loaders(stall_s=stall_s) as loaders,
         closing(connect(postgres, autocommit=True, server_options=options)) as control,
     ):
         take_lock(control, "Another rebuild is running: wait for it to end.")
-        work = _Rebuild(kafka, postgres, control, projection, loaders, progress)
+        work = _Rebuild(origin, postgres, control, projection, loaders, progress)
         work.checkpoint = checkpoint
         work.open()
         work.load(verify=verify)
@@ -125,14 +131,14 @@ class _Rebuild:
 
     def __init__(
         self,
-        kafka: str,
+        origin: Origin,
         postgres: str,
         control: psycopg.Connection[Any],
         projection: str | None,
         loaders: Loaders,
         progress: Progress | None,
     ) -> None:
-        self.kafka = kafka
+        self.origin = origin
         self.postgres = postgres
         self.control = control
         self.projection = projection
@@ -147,10 +153,10 @@ class _Rebuild:
         self._loaders_mib: float | None = None
         self.cursors: dict[Partition, Cursor] = {
             key: cursor
-            for key, cursor in cursors(kafka).items()
+            for key, cursor in cursors(origin).items()
             if projection is None or key[0] in FEEDS[projection]
         }
-        self.log_ends = self._read_ends()
+        self.log_ends = ends(origin, self.cursors)
         self.live = exists(control, LIVE)
         self.same_log = self.live and self._is_same_log()
         if projection is not None and not self.same_log:
@@ -179,6 +185,7 @@ class _Rebuild:
         To be compared, the shadow must not be ahead of live: then live's positions are the target.
         """
         targets = self.live_positions() if verify or self.projection else self.newest()
+        self._refuse_beyond(targets)
         try:
             if shadows.stage(self.control, self.shadow) == "loading":
                 self._load(targets)
@@ -198,7 +205,8 @@ class _Rebuild:
         }
         loaders, self._loaders = self._loaders or Loaders(), None
         job = {
-            "kafka": self.kafka,
+            "kafka": self.origin if isinstance(self.origin, str) else "",
+            "archive": str(self.origin) if isinstance(self.origin, Path) else None,
             "postgres": self.postgres,
             "schema": self.shadow,
             "checkpoint": self.checkpoint,
@@ -306,7 +314,10 @@ class _Rebuild:
         return self._wanted(offsets_of(self.control, LIVE))
 
     def newest(self) -> Ends:
-        """The ends seen at the start, or live's positions where those are beyond."""
+        """The ends seen at the start, or live's positions where those are beyond; an archive has
+        nothing beyond its ends."""
+        if isinstance(self.origin, Path):
+            return self.log_ends
         reached = self.live_positions()
         return {key: max(end, reached.get(key, 0)) for key, end in self.log_ends.items()}
 
@@ -341,16 +352,20 @@ class _Rebuild:
                 tail.clear()
 
             report = self.progress if not by_loaders else None
-            self.events += read_to(self.kafka, reading, targets, take, progress=report)
+            self.events += read_to(self.origin, reading, targets, take, progress=report)
             if tail:
                 write()
 
-    def _read_ends(self) -> Ends:
-        reader = consumer(self.kafka, "ends")
-        try:
-            return ends(reader, self.cursors)
-        finally:
-            reader.close()
+    def _refuse_beyond(self, targets: Ends) -> None:
+        """ProjectionError where live stands beyond what an archive holds."""
+        for (topic, number), end in targets.items():
+            at = self.log_ends.get((topic, number), 0)
+            if isinstance(self.origin, Path) and end > at:
+                raise ProjectionError(
+                    f"The archive ends before live's positions ({topic}/{number}: {at}, live "
+                    f"{end}): bring it up to date with `quantum archive`, or rebuild without "
+                    "--verify and --projection."
+                )
 
     def _is_same_log(self) -> bool:
         with closing(connect(self.postgres, autocommit=True)) as connection:

@@ -28,6 +28,8 @@ BUILD_OPTIONS: LiteralString = (
 )
 WHILE_LOADING = "autovacuum_enabled = off, toast_tuple_target = 8160"
 """Compressing long rows takes longer than writing them; nothing that is loaded needs a vacuum."""
+_ROW_MAKERS = ("changes", "fold", "heads", "log", "tables", "text_rows", "trusted", "loader",
+               "origin")  # fmt: skip
 EXTRA = ("rebuild_state", "rebuild_late")
 
 
@@ -80,7 +82,17 @@ def _row_form() -> str:
     from pathlib import Path
 
     digest = sha256()
-    for name in ("changes", "fold", "heads", "log", "tables", "text_rows", "trusted", "loader"):
+    for name in (
+        "changes",
+        "fold",
+        "heads",
+        "log",
+        "tables",
+        "text_rows",
+        "trusted",
+        "loader",
+        "origin",
+    ):
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
 

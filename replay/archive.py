@@ -279,6 +279,16 @@ class ArchiveLog:
         for segments in self.segments(topics).values():
             yield from self._partition(segments)
 
+    def raw_range(self, ranges: dict[str, tuple[int, int]]) -> Iterator[RawRecord]:
+        """Bytes of offsets from first up to before next of each ``topic/partition``, one partition
+        after the other."""
+        for key, segments in self.segments().items():
+            first, end = ranges.get(key, (0, 0))
+            wanted = [s for s in segments if s.next > first and s.first < end]
+            for record in self._partition(wanted):
+                if first <= record.offset < end:
+                    yield record
+
     def _partition(self, segments: list[Segment]) -> Iterator[RawRecord]:
         for segment in segments:
             try:

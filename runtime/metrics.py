@@ -40,6 +40,16 @@ _TABLE = (
         "quantum_dead_letters_total", "counter", WORKERS, "records that could not be taken, or "
         "failed a decision",
     ),
+    Metric("quantum_start_seconds", "gauge", "processors", "what taking the sources over took"),
+    Metric(
+        "quantum_sources_restored", "gauge", "processors", "sources that began at a snapshot; the "
+        "others were replayed",
+    ),
+    Metric("quantum_snapshots_total", "counter", "processors", "snapshots written since the start"),
+    Metric(
+        "quantum_snapshot_held_seconds", "gauge", "processors", "how long the last one held up "
+        "decisions",
+    ),
     Metric(
         "quantum_eventbus_publish_errors_total", "counter", "processors",
         "`delivery`: a record was not delivered; `client`: the producer met an error and retries",

@@ -18,6 +18,7 @@ from schemas.envelope import Envelope
 from schemas.events import ADAPTER, TYPES
 from schemas.ids import natural_id, part_id
 from schemas.scalars import EPOCH_TEXT
+from schemas.trade import Limit, SignalJudged
 from schemas.upcasters import UPCASTERS, upcast
 
 
@@ -50,6 +51,11 @@ def decode(raw: bytes | None) -> Envelope:
         raise RecordError("NOT_JSON", "the message has no value; records are never null")
     if len(raw) > BYTES_MAX:
         raise RecordError("TOO_LARGE", f"{len(raw)} bytes, at most {BYTES_MAX} are allowed")
+    sections = limits_sections(raw)
+    if sections and all(raw[at:end] in _KNOWN_LIMITS for at, end in sections):
+        known = _with_known_limits(raw, sections)
+        if known is not None:
+            return known
     try:
         event = _VALIDATE(raw)
     except ValidationError as error:
@@ -57,7 +63,80 @@ def decode(raw: bytes | None) -> Envelope:
     canonical = encode(event)
     if canonical != raw:
         raise RecordError("NOT_CANONICAL", _difference(raw, canonical))
+    if sections:
+        _remember_limits(raw, sections, event)
     return event if event.type not in UPCASTERS else _lifted(event)
+
+
+def reread(raw: bytes | None) -> Envelope:
+    """The event of bytes that :func:`decode` or :func:`decode_request` took before: the schema is
+    looked at again, the canonical form is not. Raises :class:`RecordError`."""
+    if raw is None:
+        raise RecordError("NOT_JSON", "the message has no value; records are never null")
+    try:
+        event = _VALIDATE(raw)
+    except ValidationError as error:
+        raise explain(raw, error) from None
+    return event if event.type not in UPCASTERS else _lifted(event)
+
+
+# ---------------------------------------------------------------------- limits of verdicts
+
+_JUDGED = b'"type":"trade.signal.judged.v1"'
+_LIMITS, _FIGURES = b'],"limits":[', b'],"figures":{'
+_LIMITS_KEPT = 512
+_KNOWN_LIMITS: dict[bytes, tuple[Limit, ...]] = {}
+"""Bytes of lists of limits that were decoded in full as part of a record, and what they say. Half
+of a verdict's bytes are its limits, and they are the same until a policy changes."""
+
+
+def limits_sections(raw: bytes) -> list[tuple[int, int]]:
+    """Begin and end of each list of limits in a record of verdicts; none in other records.
+
+    Without a backslash a quotation mark always delimits a string, so what is looked for can only be
+    structure, and a canonical verdict has it in one place.
+    """
+    if raw.find(_JUDGED, 0, 160) < 0 or b"\\" in raw:
+        return []
+    found: list[tuple[int, int]] = []
+    at = raw.find(_LIMITS)
+    while at >= 0:
+        begin = at + len(_LIMITS)
+        end = raw.find(_FIGURES, begin)
+        if end < 0:
+            return []
+        found.append((begin, end))
+        at = raw.find(_LIMITS, end)
+    return found
+
+
+def _with_known_limits(raw: bytes, sections: list[tuple[int, int]]) -> Envelope | None:
+    """The record decoded without its limits, which are put back as they were decoded before; None
+    where it is to be looked at as a whole."""
+    pieces, last = [], 0
+    for begin, end in sections:
+        pieces.append(raw[last:begin])
+        last = end
+    rest = b"".join((*pieces, raw[last:]))
+    try:
+        event = _VALIDATE(rest)
+    except ValidationError:
+        return None
+    if not isinstance(event, SignalJudged) or len(event.data.items) != len(sections):
+        return None
+    if encode(event) != rest:
+        return None
+    for item, (begin, end) in zip(event.data.items, sections, strict=True):
+        item.__dict__["limits"] = _KNOWN_LIMITS[raw[begin:end]]
+    return event
+
+
+def _remember_limits(raw: bytes, sections: list[tuple[int, int]], event: Envelope) -> None:
+    if isinstance(event, SignalJudged) and len(event.data.items) == len(sections):
+        if len(_KNOWN_LIMITS) + len(sections) > _LIMITS_KEPT:
+            _KNOWN_LIMITS.clear()
+        for item, (begin, end) in zip(event.data.items, sections, strict=True):
+            _KNOWN_LIMITS[raw[begin:end]] = item.limits
 
 
 def renewed(raw: bytes) -> bytes:

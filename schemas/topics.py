@@ -23,13 +23,15 @@ class Lane(IntEnum):
 class Topic:
     """A topic. `keyed` topics have the configured number of account partitions, others one.
 
-    `retention_ms` -1 keeps for ever. `people` may publish to it by hand.
+    `retention_ms` -1 keeps for ever, `retention_bytes` -1 any size; the oldest goes by whichever is
+    reached first. `people` may publish to it by hand.
     """
 
     name: str
     lane: Lane
     keyed: bool
     retention_ms: int = -1
+    retention_bytes: int = -1
     people: bool = False
     purpose: str = ""
 
@@ -90,6 +92,7 @@ SNAPSHOTS = Topic(
     Lane.NONE,
     False,
     retention_ms=7 * DAY_MS,
+    retention_bytes=256 * 1024 * 1024,
     purpose="states of the workers, for quick restarts (copies for speed)",
 )
 

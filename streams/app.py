@@ -8,10 +8,12 @@ import asyncio
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import faust
+from faust.exceptions import AlreadyConfiguredWarning
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -22,6 +24,8 @@ from streams.log import Incoming
 logger = logging.getLogger(__name__)
 EXIT_AGENT = 72
 BEAT_S = 0.5
+TAKEOVER_S = 3_600.0
+"""Longest that taking sources over may last: a replay of everything from the beginning."""
 
 Acquire = Callable[[set[tuple[str, int]]], dict[tuple[str, int], int]]
 """Takes the assigned (topic, partition) pairs, returns the offset to start each one at."""
@@ -64,6 +68,14 @@ def create_app(
 
     class OwnPositionsConsumer(driver.Consumer):
         """Starts each partition where our log says."""
+
+        async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+            # Faust gives seeking as long as a request: a longer replay would be cut off, and begun
+            # again for ever. The clients exist by now and keep the timeout they were made with.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AlreadyConfiguredWarning)
+                app.conf.broker_request_timeout = TAKEOVER_S
+            await super().on_partitions_assigned(assigned, generation_id)
 
         async def seek_to_committed(self) -> Mapping[TP, int]:
             loop = asyncio.get_running_loop()

@@ -136,6 +136,9 @@ class GatewayShell(Shell):
     `wall` gives wall time in microseconds. Without `sender` there is no thread: who runs the shell
     calls :meth:`pump` (crash tests do, one step at a time, and wait for nothing: `barrier_s` 0)."""
 
+    _own_first = False
+    """Its core takes orders first, then what became of them."""
+
     def __init__(
         self,
         partitions: int,

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from confluent_kafka import (
@@ -90,14 +91,18 @@ def split(key: str) -> tuple[str, int]:
 
 def incoming(message: Message) -> Incoming:
     """A broker's message as the shell sees it."""
-    key = message.key()
     return Incoming(
-        f"{message.topic()}/{message.partition()}",
+        _place(message.topic(), message.partition()),
         message.offset() or 0,
         message.timestamp()[1],
-        key,
+        message.key(),
         message.value(),
     )
+
+
+@cache
+def _place(topic: str | None, partition: int | None) -> str:
+    return f"{topic}/{partition}"
 
 
 class KafkaLog:
@@ -209,7 +214,10 @@ class KafkaLog:
     def _consumer(self) -> Consumer:
         if self._reader is None:
             # a short wait: a fetch that waits at one place holds up the next place asked for
-            self._reader = consumer(self.bootstrap, **{"fetch.wait.max.ms": 10})
+            # a short queue: a record is folded while its bytes are still in the processor's cache
+            queue = {"queued.max.messages.kbytes": 8_192, "fetch.queue.backoff.ms": 10}
+            more = {"fetch.wait.max.ms": 10, "fetch.max.bytes": 4_194_304, **queue}
+            self._reader = consumer(self.bootstrap, **more)
         return self._reader
 
     def end(self, key: str, *, timeout_s: float = 10.0) -> int:

@@ -1,12 +1,10 @@
 """What the shell needs of a log. The broker and the in-memory log pass the same contract tests."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """A record as it lies in the log. `key`: ``topic/partition``; `timestamp_ms`: LogAppendTime."""
 
     key: str

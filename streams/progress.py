@@ -7,14 +7,14 @@ to move after its report would need a record that no report covers (docs/decisio
 
 import threading
 import time
-from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from schemas.topics import PROGRESS
 from streams.kafka_log import KafkaLog
-from streams.shell import Snapshot
 
 ALL = ("control", "signals", "risk", "execution", "gateway", "venue", "positions")
 REACTORS: dict[str, tuple[str, ...]] = {
@@ -25,6 +25,17 @@ REACTORS: dict[str, tuple[str, ...]] = {
     "clock.ticked.v1": ALL,
 }
 """Which workers can answer a record of the feed. The others only fold it, sooner or later."""
+
+
+class Snapshot(NamedTuple):
+    """Positions and ends at one instant, types folded since the last, orders without answer."""
+
+    positions: dict[str, int]
+    ends: dict[str, int]
+    folded: set[str]
+    unresolved: int
+    event_time: str
+    epochs: Mapping[int, int] = MappingProxyType({})  # of each source of this process
 
 
 class Reported(Protocol):

@@ -6,13 +6,14 @@ record, topic by topic, deciding nothing. The caller then feeds inputs from ther
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 
 from domain.source import Source
-from schemas.codec import RecordError, decode, decode_request, encode
+from schemas.codec import RecordError, decode, decode_request, encode, reread
 from schemas.envelope import Envelope
 from schemas.sources import FencedData, SourceFenced, SourceSkipped
-from schemas.topics import TOPICS, partition_of
+from schemas.topics import TOPICS, Topic, partition_of
 from schemas.validity import Validity
 from streams.log import Incoming, Log
 from streams.snapshots import Stand
@@ -32,20 +33,23 @@ class Identity:
         )
 
 
-def take(record: Incoming, partitions: int) -> Envelope:
-    """The event of a record; RecordError when it is none, or lies under a wrong key."""
-    topic, _, number = record.key.rpartition("/")
-    known = TOPICS[topic]
-    if known.people:
-        event = decode_request(record.raw, topic=topic, partition=int(number), offset=record.offset)
-    else:
-        event = decode(record.raw)
+def take(record: Incoming, partitions: int, *, again: bool = False) -> Envelope:
+    """The event of a record; RecordError when it is none, or lies under a wrong key.
+
+    again: the record was taken before, by this source in an earlier process: what was refused then
+    stands in its own records as skipped, so the bytes need not be held against their canonical form
+    once more.
+    """
+    known, number = _topic_of(record.key)
+    event = _reread(record) if again else None
+    if event is None:
+        event = _decode(record, known, number)
     if event.type.startswith("source."):
         return event
     account = event.partitionkey
     if record.message_key != account.encode():
         raise RecordError("WRONG_KEY", f"message key {record.message_key!r}, expected {account!r}")
-    if known.keyed and partition_of(account, partitions) != int(number):
+    if known.keyed and partition_of(account, partitions) != number:
         right = partition_of(account, partitions)
         raise RecordError("WRONG_KEY", f"{account} belongs on partition {right}, not {number}")
     return event
@@ -55,23 +59,78 @@ class OtherTopicError(RuntimeError):
     """A topic was deleted and made anew; offsets of the one before mean nothing in it."""
 
 
+@cache
+def _topic_of(key: str) -> tuple[Topic, int]:
+    topic, _, number = key.rpartition("/")
+    return TOPICS[topic], int(number)
+
+
+def _reread(record: Incoming) -> Envelope | None:
+    """None for a form that only people use, or no event at all."""
+    try:
+        return reread(record.raw)
+    except RecordError:
+        return None
+
+
+def _decode(record: Incoming, known: Topic, number: int) -> Envelope:
+    if known.people:
+        return decode_request(record.raw, topic=known.name, partition=number, offset=record.offset)
+    return decode(record.raw)
+
+
+@dataclass(slots=True)
+class Recovered:
+    """A source at the basis of its last own record. `redo`: the last cause, and the accounts it was
+    answered for, where a crash may have cut off the answers for other accounts of the partition.
+
+    Own records are appended to it as they are read, so that a long log is never held in memory.
+    """
+
+    source: Source
+    skips: set[tuple[str, int]] = field(default_factory=set)
+    basis: dict[str, int] = field(default_factory=dict)
+    cause: str | None = None
+    answered: set[str] = field(default_factory=set)
+    redo: tuple[str, Envelope] | None = None
+
+    def append(self, record: Envelope) -> None:
+        """Note the next own record, and fold it: a state is a function of its positions, in
+        whatever order topics were folded."""
+        self.note(record)
+        self.source.fold_own(record)
+
+    def note(self, record: Envelope) -> None:
+        """What the next own record says about inputs."""
+        if isinstance(record, SourceSkipped):
+            self.skips.add((f"{record.data.topic}/{record.data.partition}", record.data.offset))
+        if record.causationid != self.cause:
+            self.answered.clear()
+        self.basis, self.cause = record.basis or {}, record.causationid
+        self.answered.add(record.partitionkey)
+
+
+Finals = list[Envelope] | Recovered
+"""Own records that are final: in a list, or folded already."""
+
+
 @dataclass(slots=True)
 class _Own:
     """What a source's output partition says: its filter, its valid records, how far it was read."""
 
     validity: Validity = field(default_factory=Validity)
-    records: list[Envelope] = field(default_factory=list)
+    records: Finals = field(default_factory=list)
     position: int = 0
     topic_ids: dict[str, str] = field(default_factory=dict)
     """Of the latest fence: offsets in every basis so far are those of these topics."""
 
     @classmethod
-    def after(cls, name: str, stand: Stand | None) -> "_Own":
+    def after(cls, name: str, stand: Stand | None, records: Finals) -> "_Own":
         """From where a snapshot stands; its record is valid, so the filter there is known."""
         if stand is None:
-            return cls()
+            return cls(records=records)
         validity = Validity({name: (stand.epoch, stand.sequence)})
-        return cls(validity, position=stand.position)
+        return cls(validity, records, stand.position)
 
 
 def fence(
@@ -79,18 +138,21 @@ def fence(
     sources: dict[str, str],
     identity: Identity,
     stands: Mapping[str, Stand] = MappingProxyType({}),
+    *,
     reads: Collection[str] = (),
-) -> dict[str, tuple[int, list[Envelope]]]:
+    into: Mapping[str, Recovered] = MappingProxyType({}),
+) -> dict[str, tuple[int, Finals]]:
     """Open an epoch of each source (name to output partition) in its output partition.
 
     Raises OtherTopicError if a topic among the input partitions `reads` is another one than at the
     last fence.
 
     Returns for each its epoch and its valid records before the fence, in order; those are final.
-    Of a source restored from a snapshot (`stands`) only what came after it.
+    Of a source restored from a snapshot (`stands`) only what came after it. Where `into` names a
+    source, its records are appended there one by one instead of being kept.
     """
-    state = {name: _Own.after(name, stands.get(name)) for name in sources}
-    done: dict[str, tuple[int, list[Envelope]]] = {}
+    state = {name: _Own.after(name, stands.get(name), into.get(name, [])) for name in sources}
+    done: dict[str, tuple[int, Finals]] = {}
     while len(done) < len(sources):
         missing = {name: output for name, output in sources.items() if name not in done}
         _follow(log, missing, state, _ends(log, missing))
@@ -163,21 +225,8 @@ def fenced_by(record: Incoming, epochs: dict[str, int]) -> bool:
     )
 
 
-@dataclass(slots=True)
-class Recovered:
-    """A source at the basis of its last own record. `redo`: the last cause, and the accounts it was
-    answered for, where a crash may have cut off the answers for other accounts of the partition."""
-
-    source: Source
-    skips: set[tuple[str, int]] = field(default_factory=set)
-    basis: dict[str, int] = field(default_factory=dict)
-    cause: str | None = None
-    answered: set[str] = field(default_factory=set)
-    redo: tuple[str, Envelope] | None = None
-
-
 def recover(
-    log: Log, sources: list[Source], own: dict[str, tuple[int, list[Envelope]]], partitions: int
+    log: Log, sources: list[Source], own: Mapping[str, tuple[int, Finals]], partitions: int
 ) -> list[Recovered]:
     """Fold own records and every input up to the last basis into sources, fresh ones from the
     beginning, others from where they stand. Decides nothing.
@@ -187,14 +236,12 @@ def recover(
     recovered = []
     for source in sources:
         source.epoch, records = own[source.name]
+        if isinstance(records, Recovered):
+            recovered.append(records)
+            continue
         found = Recovered(source)
         for record in records:
-            if isinstance(record, SourceSkipped):
-                at = f"{record.data.topic}/{record.data.partition}"
-                found.skips.add((at, record.data.offset))
-        if records:
-            found.basis, found.cause = records[-1].basis or {}, records[-1].causationid
-            found.answered = {r.partitionkey for r in records if r.causationid == found.cause}
+            found.note(record)
         recovered.append(found)
     inputs = {}
     for key in sorted({key for source in sources for key in source.positions}):
@@ -202,8 +249,10 @@ def recover(
     for incoming in log.read({key: each.span for key, each in inputs.items()}):
         inputs[incoming.key].fold(incoming, partitions)
     for found in recovered:
-        for record in own[found.source.name][1]:
-            found.source.fold_own(record)
+        records = own[found.source.name][1]
+        if not isinstance(records, Recovered):
+            for record in records:
+                found.source.fold_own(record)
     return recovered
 
 
@@ -242,6 +291,6 @@ class _Input:
 
 def _event(record: Incoming, partitions: int) -> Envelope | None:
     try:
-        return take(record, partitions)
+        return take(record, partitions, again=True)
     except RecordError:
         return None

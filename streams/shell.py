@@ -8,9 +8,7 @@ order; the log is the only effect. Nothing here reads a clock for a decision.
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
 
 from domain.processors import build
 from domain.source import Source
@@ -22,7 +20,8 @@ from schemas.scalars import EPOCH_TEXT
 from schemas.sources import SourceHalted
 from schemas.topics import TOPICS, Lane
 from streams.log import Delivered, Incoming, Log
-from streams.recovery import Identity, fence, fenced_by, recover, take
+from streams.progress import Snapshot
+from streams.recovery import Identity, Recovered, fence, fenced_by, recover, take
 from streams.snapshots import Every, Keeper, Stand, restore
 
 logger = logging.getLogger(__name__)
@@ -32,22 +31,12 @@ CHECKPOINT_S = 10.0
 NOT_ADMITTED = "NOT_ADMITTED"
 
 
-class Snapshot(NamedTuple):
-    """Positions and ends at one instant, types folded since the last, orders without answer."""
-
-    positions: dict[str, int]
-    ends: dict[str, int]
-    folded: set[str]
-    unresolved: int
-    event_time: str
-    epochs: Mapping[int, int] = MappingProxyType({})  # of each source of this process
-
-
 class Shell:
-    """Sources of one processor in one process.
+    """Sources of one processor in one process. `admits` looks at a request before it is taken; a
+    text it returns is why it is not (recorded as skipped, so that replays skip the same)."""
 
-    `admits` looks at a request before it is taken; a text it returns is why it is not (recorded as
-    skipped, so that replays skip the same)."""
+    _own_first = True
+    """Own records are folded while they are read, before the inputs."""
 
     def __init__(
         self,
@@ -72,6 +61,8 @@ class Shell:
         self._pending = 0
         self.dead_letters = 0
         self.halts = 0
+        self.restored = 0
+        """Sources that stood at a snapshot when they were last taken over."""
         self._folded: set[str] = set()
         self.on_idle: Callable[[], None] | None = None
         """Called (from any thread) when everything appended so far is delivered."""
@@ -107,10 +98,13 @@ class Shell:
         with self.lock:
             fresh = [self._make(number) for number in sorted(set(numbers) - self.sources.keys())]
             stands = self._restore(fresh)
+            self.restored = len(stands)
             self._watched |= (before := self.log.ends([s.output for s in fresh]))
             self.keeper.since |= before
             reads = {key for source in fresh for key in source.positions}
-            own = fence(self.log, {s.name: s.output for s in fresh}, self.identity, stands, reads)
+            into = {s.name: Recovered(s) for s in fresh if self._own_first}
+            names = {s.name: s.output for s in fresh}
+            own = fence(self.log, names, self.identity, stands, reads=reads, into=into)
             self._report_what_stands([s.output for s in fresh])
             found = recover(self.log, fresh, own, self.partitions)
             self._own(*self.sources.values(), *fresh)
@@ -361,7 +355,8 @@ class Shell:
         return max(times, default=EPOCH_TEXT)
 
     def figures(self) -> dict[str, int]:
-        """Figures for health: sources, records, duplicates, halted accounts, dead letters."""
+        """Figures for health: sources, records, duplicates, halted accounts, dead letters,
+        snapshots that were used and written."""
         with self.lock:
             return {
                 "sources": len(self.sources),
@@ -370,6 +365,9 @@ class Shell:
                 "halted": sum(len(s.slices.halted) for s in self.sources.values()),
                 "dead_letters": self.dead_letters,
                 "unresolved": self.unresolved(),
+                "restored": self.restored,
+                "snapshots": self.keeper.written,
+                "snapshot_held_ms": round(self.keeper.held_ms),
             }
 
     # ------------------------------------------------------------------ checkpoints

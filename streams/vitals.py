@@ -56,6 +56,8 @@ class Vitals:
         self._open: Samples = {}
         self._folding = threading.Lock()
         self.state = "starting"
+        self.start_s = 0.0
+        """What taking the sources over took last."""
         self._since = self._beat_at = time.monotonic()
         self._loop_at: float | None = None
 
@@ -67,7 +69,10 @@ class Vitals:
 
     def enter(self, state: str) -> None:
         """The worker is `starting` (recovers partitions) or `live` from now on."""
-        self._since = self._beat_at = time.monotonic()
+        now = time.monotonic()
+        if (self.state, state) == ("starting", "live"):
+            self.start_s = now - self._since
+        self._since = self._beat_at = now
         if self._loop_at is not None:
             self._loop_at = self._since
         self.state = state
@@ -126,6 +131,7 @@ class Vitals:
             "live": live,
             "heartbeat_age_s": round(self.age_s(), 2),
             "build": self.build,
+            "start_s": round(self.start_s, 2),
             "sources": self._names,
             **{name: value for name, value in self._known.items() if name != "sources"},
         }
@@ -152,6 +158,10 @@ class Vitals:
             "quantum_duplicates": {(): float(known.get("duplicates", 0))},
             "quantum_halted_accounts": {(): float(known.get("halted", 0))},
             "quantum_dead_letters_total": {(): float(known.get("dead_letters", 0))},
+            "quantum_start_seconds": {(): self.start_s},
+            "quantum_sources_restored": {(): float(known.get("restored", 0))},
+            "quantum_snapshots_total": {(): float(known.get("snapshots", 0))},
+            "quantum_snapshot_held_seconds": {(): known.get("snapshot_held_ms", 0) / 1000},
             "quantum_eventbus_publish_errors_total": {
                 (kind,): float(self.errors[kind]) for kind in ("client", "delivery")
             },

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import gc
 import hashlib
 import logging
 import os
@@ -35,9 +36,9 @@ from streams.gateway import GatewayShell
 from streams.kafka_log import EXIT_FENCED, KafkaLog, split
 from streams.log import Incoming
 from streams.processors import AGENTS, numbers
-from streams.progress import Progress
+from streams.progress import Progress, Snapshot
 from streams.recovery import Identity
-from streams.shell import Shell, Snapshot
+from streams.shell import Shell
 from streams.venue_window import outside_window
 from streams.vitals import Vitals
 
@@ -130,7 +131,12 @@ class Worker:
         self.followers.stop()
         self.shell.release(self.owned - wanted)
         self.progress.taking(wanted - self.owned)
-        self.shell.acquire(wanted)
+        gc.disable()  # what a replay builds is no garbage, and looking for some doubles its time
+        try:
+            self.shell.acquire(wanted)
+        finally:
+            gc.freeze()
+            gc.enable()
         self.owned = wanted
         facts = [k for k in self.shell.inputs() if split(k)[0] not in self._agent_topics]
         self.followers.start(

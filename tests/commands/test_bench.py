@@ -90,6 +90,15 @@ def test_recovery_measures_a_killed_worker(measured: Any) -> None:
     assert [each["worker"] for each in figures["kills"]] == ["risk"]
 
 
+@pytest.mark.long
+def test_restart_measures_with_snapshots_and_without_any(measured: Any) -> None:
+    figures = measured("restart", "--events", "20000", "--behind", "2000", "--times", "1")
+    assert figures["events"] >= 20_000
+    assert figures["with_snapshot"]["restored"] == 8
+    assert figures["without"]["restored"] == 0
+    assert figures["snapshot_bytes"] > 1_000
+
+
 def test_the_help_of_bench_starts_with_examples() -> None:
     for arguments in (["bench"], ["bench", "latency"], ["bench", "restart"]):
         shown = CliRunner().invoke(create("bench"), [*arguments, "--help"]).output

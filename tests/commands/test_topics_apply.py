@@ -7,7 +7,13 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from commands.publish import Publisher, PublishError, build
-from commands.topics_apply import PartitionCountError, TooFewBrokersError, apply, diff
+from commands.topics_apply import (
+    PartitionCountError,
+    TooFewBrokersError,
+    apply,
+    diff,
+    settings_of,
+)
 from replay.log import KafkaUnreachableError, read_kafka
 from runtime.kafka import EmbeddedKafka
 from schemas.topics import DAY_MS, Lane, Topic, partition_of
@@ -41,6 +47,13 @@ def test_a_setting_that_differs_is_shown_and_mended(
     assert found["retention.ms"].wanted == str(90 * DAY_MS)
     apply(kafka.bootstrap, 4, topics[1:])
     assert diff(kafka.bootstrap, 4, topics[1:]) == []
+
+
+def test_a_topic_bound_in_size_forgets_by_eighths_of_it(kafka: EmbeddedKafka) -> None:
+    topic = Topic(f"sized-{uuid.uuid4().hex[:8]}", Lane.NONE, False, retention_bytes=64 << 20)
+    apply(kafka.bootstrap, 4, [topic])
+    assert settings_of(topic)["segment.bytes"] == str(8 << 20)
+    assert diff(kafka.bootstrap, 4, [topic]) == []
 
 
 def test_a_wrong_partition_count_is_an_error_naming_both_and_changes_nothing(

@@ -1,17 +1,19 @@
 """The codec takes canonical bytes and refuses everything else, saying what and where."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.codec import BYTES_MAX, RecordError, decode, decode_request, encode
+from schemas import codec
+from schemas.codec import BYTES_MAX, RecordError, decode, decode_request, encode, reread
 from schemas.control import PolicySet
 from schemas.ids import natural_id, part_id
 from schemas.market import ClockTicked, PricesObserved
 from schemas.scalars import EPOCH_TEXT
-from schemas.trade import SignalPublished
+from schemas.trade import SignalJudged, SignalPublished
 
 GOLDEN = Path(__file__).parents[2] / "schemas" / "golden"
 PRICES = (GOLDEN / "market.prices.observed.v1.json").read_bytes()[:-1]
@@ -212,3 +214,78 @@ def test_canonical_bytes_are_taken_as_they_are() -> None:
     event = decode_request(TICK, topic="commands.control", partition=0, offset=5)
     assert isinstance(event, ClockTicked)
     assert encode(event) == TICK
+
+
+# ---------------------------------------------------------------------- limits seen before
+
+
+def _of_two_parts() -> bytes:
+    event = decode((GOLDEN / "trade.signal.judged.v1.json").read_bytes()[:-1])
+    assert isinstance(event, SignalJudged)
+    data = event.data.model_copy(update={"items": event.data.items[:2]})
+    return encode(event.model_copy(update={"data": data}))
+
+
+JUDGED = _of_two_parts()
+ALPHABET = b'"{}[],:\\0a1-.'
+
+
+def outcome(raw: bytes) -> object:
+    """The event, or the reason of its refusal."""
+    try:
+        return decode(raw)
+    except RecordError as error:
+        return error.reason
+
+
+def test_a_verdict_whose_limits_were_seen_before_is_the_same_event() -> None:
+    codec._KNOWN_LIMITS.clear()
+    first, again, last = decode(JUDGED), decode(JUDGED), decode(JUDGED)
+    assert first == again == last
+    assert encode(again) == JUDGED
+    assert isinstance(again, SignalJudged)
+    assert isinstance(last, SignalJudged)
+    assert last.data.items[1].limits is again.data.items[1].limits, "and they are kept once"
+    assert last.data.items[1].limits
+
+
+def test_damaged_verdicts_are_refused_alike_whether_or_not_their_limits_were_seen() -> None:
+    chance = random.Random(11)
+    for _ in range(1_500):
+        at, width = chance.randrange(len(JUDGED)), chance.choice((0, 1, 1, 9, 300))
+        put = bytes(chance.choices(ALPHABET, k=chance.choice((0, 1, 2))))
+        raw = JUDGED[:at] + put + JUDGED[at + width :]
+        codec._KNOWN_LIMITS.clear()
+        expected = outcome(raw)
+        codec._KNOWN_LIMITS.clear()
+        decode(JUDGED)
+        assert outcome(raw) == expected, raw
+        assert outcome(raw) == expected, raw
+
+
+def test_limits_from_elsewhere_are_not_taken_for_those_of_a_verdict() -> None:
+    (begin, end), _ = codec.limits_sections(JUDGED)
+    broken = JUDGED[:begin] + b'{"name":7}' + JUDGED[end:]
+    for raw in (broken, JUDGED.replace(b'"limits":[', b'"limits":[],"limits":[', 1)):
+        for _ in range(2):
+            with pytest.raises(RecordError):
+                decode(raw)
+
+
+def test_no_more_lists_of_limits_are_kept_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "_LIMITS_KEPT", 3)
+    codec._KNOWN_LIMITS.clear()
+    (begin, end), _ = codec.limits_sections(JUDGED)
+    for count in range(1, 9):
+        limits = b",".join((b'{"name":"a","value":"1"}',) * count)
+        decode(JUDGED[:begin] + limits + JUDGED[end:])
+        assert 0 < len(codec._KNOWN_LIMITS) <= 3
+
+
+def test_what_was_taken_before_is_read_again_as_the_same_event() -> None:
+    for path in sorted(GOLDEN.glob("*.json")):
+        raw = path.read_bytes()[:-1]
+        assert reread(raw) == decode(raw), path.name
+    for wrong in (None, b"", TICK[:-1], with_price("7")):
+        with pytest.raises(RecordError):
+            reread(wrong)

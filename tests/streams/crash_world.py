@@ -126,7 +126,8 @@ class World:
         self.ghosts: list[list[Any]] = []
         """[rounds to go, appends] of dead processes."""
         self.hook: list[Any] = []
-        """[process, reads and appends to go, what then] at one place of a start."""
+        """[process, reads and appends to go, what then, whether these count only from its first
+        look at its own output on, behind the snapshots] at one place of a start."""
         self.walls: list[tuple[int, int]] = [(0, self.wall_us)]
         """(micro-step, wall time from there on)."""
         self.late: list[Any] = []
@@ -167,11 +168,18 @@ class World:
     def source_of_venue(self, number: int) -> Source:
         return Source(Venue(number, PARTITIONS, faults=FAULTS), number, PARTITIONS)
 
-    def begin(self, name: str, during: Callable[[], None] | None = None, after: int = 0) -> None:
-        """Start a process; `during` happens at its `after`-th micro-step."""
+    def begin(
+        self,
+        name: str,
+        during: Callable[[], None] | None = None,
+        after: int = 0,
+        looked: bool = False,
+    ) -> None:
+        """Start a process; `during` happens at its `after`-th micro-step; looked: of those after
+        its first look at its own output."""
         process = Process(self, name)
         if during:
-            self.hook = [process, after, during]
+            self.hook = [process, after, during, looked]
         process.start()
         if during and self.hook and self.hook[0] is process:
             self.hook = []
@@ -183,7 +191,8 @@ class World:
     def step(self, process: Process) -> int:
         self.tick += 1
         self.names_at[self.tick] = process.name
-        if self.hook and self.hook[0] is process:
+        hook = self.hook
+        if hook and hook[0] is process and (process.shell.keeper.since or not hook[3]):
             self.hook[1] -= 1
             if self.hook[1] < 0:
                 during = self.hook[2]
@@ -213,13 +222,14 @@ class World:
         self.live[process.name].remove(process)
         flight = list(process.log.flight)
         if kind == "double":
-            self.begin(process.name, lambda: self.begin(process.name), at % 11)
+            self.begin(process.name, lambda: self.begin(process.name), at % 11, at % 2 == 0)
         elif kind == "ghost":
             ghost = [at % 4, flight[: 1 + at % max(1, len(flight))]]
             landing = at % 3 == 0
             if not landing:
                 self.ghosts.append(ghost)
-            self.begin(process.name, (lambda: self._land(ghost)) if landing else None, at % 7)
+            during = (lambda: self._land(ghost)) if landing else None
+            self.begin(process.name, during, at % 7, at % 2 == 0)
         else:
             if kind == "late":
                 self.late = [self.wall_us + self.late_us, flight]

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.barrier import Agreement
-from streams.progress import Progress
-from streams.shell import Snapshot
+from streams.progress import Progress, Snapshot
 
 MARKET = "market/0"
 READS = {

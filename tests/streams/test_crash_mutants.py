@@ -50,10 +50,12 @@ def start_at_group_offset(patch: pytest.MonkeyPatch) -> None:
 def fence_by_count(patch: pytest.MonkeyPatch) -> None:
     """The epoch is the number of fences seen, and nobody looks whether another came between."""
 
-    def fence(log: Log, sources: dict[str, str], identity: Identity) -> dict[str, tuple[int, Any]]:
+    def fence(
+        log: Log, sources: dict[str, str], identity: Identity, stands: Any, into: Any
+    ) -> dict[str, tuple[int, Any]]:
         done = {}
         for name, output in sources.items():
-            state = {name: recovery._Own()}
+            state = {name: recovery._Own.after(name, stands.get(name), into.get(name, []))}
             recovery._follow(log, {name: output}, state, {name: log.end(output)})
             epoch = state[name].validity.epoch(name) + 1
             opening = SourceFenced.opening(name, epoch, identity.data())
@@ -69,10 +71,13 @@ def do_not_read_up_to_the_fence(patch: pytest.MonkeyPatch) -> None:
     """Own records that landed between the first look and the fence are overlooked."""
     follow = recovery._follow
 
-    def fence(log: Log, sources: dict[str, str], identity: Identity) -> Any:
-        before = {name: recovery._Own() for name in sources}
+    def fence(log: Log, sources: dict[str, str], identity: Identity, stands: Any, into: Any) -> Any:
+        before = {
+            name: recovery._Own.after(name, stands.get(name), into.get(name, []))
+            for name in sources
+        }
         follow(log, sources, before, {n: log.end(o) for n, o in sources.items()})
-        opened = recovery.fence(log, sources, identity)
+        opened = recovery.fence(log, sources, identity, stands)
         return {name: (epoch, before[name].records) for name, (epoch, _) in opened.items()}
 
     patch.setattr(shell, "fence", fence)

@@ -5,8 +5,7 @@ from typing import Any
 import orjson
 
 from schemas.topics import TOPICS
-from streams.progress import ALL, REACTORS, Progress
-from streams.shell import Snapshot
+from streams.progress import ALL, REACTORS, Progress, Snapshot
 
 PRICES, CANDLES, TICK = (
     "market.prices.observed.v1",

@@ -33,6 +33,12 @@ def opening(epoch: int) -> bytes:
     return encode(SourceFenced.opening(NAME, epoch, IDENTITY.data()))
 
 
+def finals(log: MemoryLog) -> tuple[int, list[Envelope]]:
+    epoch, records = fence(log, {NAME: OUTPUT}, IDENTITY)[NAME]
+    assert isinstance(records, list)
+    return epoch, records
+
+
 def test_each_start_opens_the_next_epoch_in_its_own_output() -> None:
     broker = Broker()
     for epoch in (1, 2, 3):
@@ -75,11 +81,11 @@ def test_own_records_that_land_before_the_fence_are_final_and_later_ones_void(wo
     log = MemoryLog(world.broker)
     late = InFlight(OUTPUT, last.raw or b"", ALPHA, ignored)
     world.broker.place(late)
-    epoch, records = fence(log, {NAME: OUTPUT}, IDENTITY)[NAME]
+    epoch, records = finals(log)
     assert epoch == old.sources[0].epoch + 1
     assert [r.id for r in records] == [f.event.id for f in judged]
     world.broker.place(late)
-    again = fence(log, {NAME: OUTPUT}, IDENTITY)[NAME][1]
+    again = finals(log)[1]
     assert [r.id for r in again] == [f.event.id for f in judged]
 
 
@@ -90,6 +96,7 @@ def test_a_restart_stands_at_the_basis_of_its_last_own_record(world: World, name
     own = fence(log, {source.name: source.output for source in fresh}, IDENTITY)
     for recovered in recover(log, fresh, own, PARTITIONS):
         records = own[recovered.source.name][1]
+        assert isinstance(records, list)
         expected = (records[-1].basis or {}) if records else dict.fromkeys(recovered.basis, 0)
         assert recovered.source.basis() == (expected or recovered.source.basis())
         assert recovered.source.sequence == len(records)

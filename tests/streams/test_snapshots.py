@@ -266,5 +266,7 @@ def test_a_snapshot_is_due_by_inputs_or_by_time_with_news_and_never_too_often() 
 
 
 def test_snapshots_are_a_topic_of_their_own_that_forgets() -> None:
-    assert 0 < TOPICS["snapshots"].retention_ms < 30 * 86_400_000
+    topic = TOPICS["snapshots"]
+    assert 0 < topic.retention_ms < 30 * 86_400_000
+    assert 0 < topic.retention_bytes <= 1 << 28, "however often states are kept"
     assert EVERY.inputs == 1, "the exhaustive crash tests run with a snapshot at every look"
