@@ -21,7 +21,8 @@ from schemas.topics import EVENT_TOPICS
 
 VERSION = 1
 MANIFEST = "manifest.json"
-READ_ROWS = 1_000
+READ_ROWS = 100
+"""Records of each partition that are decoded ahead while partitions are merged."""
 SCHEMA = pa.schema(
     [
         ("topic_id", pa.string()),
