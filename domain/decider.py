@@ -67,7 +67,9 @@ class Decider(Protocol):
         """Accounts to call `decide` for after folding a fact, in account order. Often none.
 
         A decider may list in `asks_about` the classes of facts for which there can be any: replays
-        then do not ask about others."""
+        then do not ask about others. With `equity_last = True` it promises this of records that
+        tell equity alone (:class:`schemas.positions.EquityItem`): it asks about none, none changes
+        what it waits for, and the last of a run leaves its slice as all of them would."""
 
     def decide(
         self, slices: Slices, cause: Envelope, account: str, record_id: str

@@ -82,6 +82,8 @@ class Intents:
     output = INTENT
     reads: tuple[Read, ...] = (Read(MARKET), Read(CONTROL), Read(CLOCK), Read(POSITION_UPDATE))
     waits_on = frozenset({CONTROL.name, POSITION_UPDATE.name})
+    asks_about: tuple[type[Envelope], ...] = (CandlesClosed,)
+    equity_last = True
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition, self.partitions = partition, partitions

@@ -13,6 +13,7 @@ from typing import Any
 from domain.average_cost import EXACT, ZERO
 from domain.clock_state import ClockState
 from domain.decider import OWN, Decision, Read, Slices
+from domain.equity_line import NEW_ID, EquityLine
 from domain.market_state import MarksState
 from domain.policy_state import ControlState
 from domain.positions_state import SETTLEMENT, AccountBook, Fee, Results, Trade, ratio
@@ -35,8 +36,6 @@ from schemas.trade import ExecutionReported
 from schemas.trusted import renamed, trusted
 
 HOUR_US = 3_600_000_000
-NEW_ID = part_id("", 0)
-"""Stands for an item's id until its place in the record is known."""
 
 
 @dataclass(slots=True)
@@ -106,6 +105,25 @@ class Positions:
                 waits.every_tick = True
         return waits
 
+    def told_alone(self, slices: Slices) -> str | None:
+        """The account whose equity a tick tells, where there is but one; its equity was told
+        before."""
+        told = slices[OWN].accounts
+        held = [a for a, book in slices[EXECUTION_RES.name].accounts.items() if book.open]
+        one = held[0] if len(held) == 1 else None
+        return one if one in told and told[one].hour else None
+
+    def symbols(self, slices: Slices, account: str) -> Iterable[str]:
+        """In which an account holds something."""
+        books: dict[str, AccountBook] = slices[EXECUTION_RES.name].accounts
+        return books[account].open.keys()
+
+    def line(self, slices: Slices, account: str) -> EquityLine:
+        """What an account's equity is told by until its next record of results. Call it in the
+        context :data:`EXACT`."""
+        return EquityLine(slices[EXECUTION_RES.name].accounts[account],
+                          slices[OWN].accounts[account].fees)  # fmt: skip
+
     def decide(
         self, slices: Slices, cause: Envelope, account: str, record_id: str
     ) -> Decision | None:
@@ -116,7 +134,7 @@ class Positions:
             if isinstance(cause, ExecutionReported):
                 items = _answer(book, market, told)
             else:
-                items = [_equity(book, market, told.fees)]
+                items = [EquityLine(book, told.fees).at(NEW_ID, market.mark)]
         if not items:
             return None
         named = tuple(renamed(item, part_id(record_id, n)) for n, item in enumerate(items))
@@ -172,7 +190,7 @@ def _answer(book: AccountBook, market: MarksState, told: AccountTold) -> list[Po
     )
     items.extend(_closed(trade, by_trade.get(trade.trade_id, ZERO)) for trade in last.closed)
     if last.money:
-        items.append(_equity(book, market, fees))
+        items.append(EquityLine(book, fees).at(NEW_ID, market.mark))
     return items
 
 
@@ -236,29 +254,4 @@ def _closed(trade: Trade, fees: Decimal) -> TradeClosedItem:
         opened_at=trade.opened_at,
         closed_at=trade.closed_at,
         exit_order_id=trade.exit_order_id,
-    )
-
-
-def _equity(book: AccountBook, market: MarksState, fees: Decimal) -> EquityItem:
-    """E = transfers + realised - fees + funding + sum q (m - average entry), exactly."""
-    unrealised = gross = ZERO
-    marks: dict[str, str] = {}
-    for symbol, trade in book.open.items():
-        mark = market.mark(symbol) or trade.price
-        value = trade.quantity * mark
-        unrealised += value - trade.cost
-        gross += abs(value)
-        marks[symbol] = text(mark)
-    equity = book.transfers + book.realised - fees + book.funding + unrealised
-    return trusted(
-        EquityItem,
-        id=NEW_ID,
-        transfers=text(book.transfers),
-        realised=text(book.realised),
-        fees=text(fees),
-        funding=text(book.funding),
-        unrealised=text(unrealised),
-        equity=text(equity),
-        gross=text(gross),
-        marks=marks,
     )

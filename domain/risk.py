@@ -89,6 +89,7 @@ class Risk:
         Read(CLOCK),
     )
     waits_on = frozenset[str]()
+    equity_last = True
     asks_about: tuple[type[Envelope], ...] = ()
 
     def __init__(self, partition: int, partitions: int) -> None:

@@ -102,6 +102,7 @@ class Signals:
     output = SIGNAL
     reads: tuple[Read, ...] = (Read(MARKET), Read(CONTROL), Read(CLOCK), Read(POSITION_UPDATE))
     waits_on = frozenset({CONTROL.name})
+    equity_last = True
     asks_about: tuple[type[Envelope], ...] = (CandlesClosed,)
 
     def __init__(

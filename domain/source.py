@@ -6,7 +6,7 @@ through this class, so a decision is the same wherever it is taken. It does no I
 
 import copy
 import hashlib
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -108,6 +108,32 @@ class Source:
         news = self.decider.evolve(topic, state, event)
         self.decider.tidy(self.slices)
         return news
+
+    def fold_last(self, key: str, offset: int, events: Sequence[Envelope]) -> None:
+        """Fold a run of one source's decided facts, the first at `offset`, by folding the last of
+        them: only for deciders with `equity_last`, and position updates of equity alone.
+
+        Raises ValueError where the run is not what comes next in this input.
+        """
+        first, last = events[0], events[-1]
+        if (
+            self.positions[key] != offset
+            or first.epoch is None
+            or first.sequence is None
+            or not self.validity[key].admit_run(
+                first.source, first.epoch, first.sequence, first.sequence + len(events) - 1
+            )
+        ):
+            raise ValueError(f"{self.name}: records from {key} {offset} on do not follow its own")
+        self.positions[key] = offset + len(events)
+        topic, state = self._slice_of[key]
+        self.decider.evolve(topic, state, last)
+        self.decider.tidy(self.slices)
+
+    def fold_own_last(self, records: Sequence[Envelope]) -> None:
+        """Fold a run of the own records of equity alone by folding the last of them."""
+        self.sequence += len(records) - 1
+        self.fold_own(records[-1])
 
     def share(self, key: str, other: "Source") -> None:
         """Use `other`'s slice, filter and position for a single-partition input from now on. Both

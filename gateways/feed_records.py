@@ -304,11 +304,16 @@ def candles_record(
 _TICK = TickData(candle_s=CANDLE_S)
 
 
+def tick_id(time: str) -> str:
+    """Id of the clock's tick of a canonical time."""
+    return natural_id("tick", time)
+
+
 def tick_record(ms: int) -> ClockTicked:
     time = stamp(ms)
     return trusted(
         ClockTicked,
-        id=natural_id("tick", time),
+        id=tick_id(time),
         source=SOURCE,
         subject="clock",
         time=time,

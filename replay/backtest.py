@@ -30,7 +30,7 @@ from gateways.feed_records import (
 )
 from gateways.tick_records import tick_records
 from gateways.ticks import Ticks
-from replay.backtest_course import course_of, places_of
+from replay.backtest_course import CLOCK_KEY, MARKET_KEY, course_of, places_of
 from replay.backtest_curve import Curve, equity_curve
 from replay.bulk_engine import BulkEngine
 from replay.engine import Engine
@@ -48,7 +48,7 @@ from schemas.topics import COMMANDS_CONTROL, MARKET
 
 PathName = Literal["fast", "slow", "full"]
 SOURCE = "/backtest"
-OUTSIDE = ("market/0", "clock/0")
+OUTSIDE = (MARKET_KEY, CLOCK_KEY)
 """Partitions of the outside records that a run does not keep: the files hold them."""
 _MINUTE = timedelta(minutes=1)
 

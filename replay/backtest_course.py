@@ -30,6 +30,8 @@ from schemas.scalars import micros, time_text
 
 STAGES = 5
 SETTLED, PRICED, CLOSED, TICKED, SCRIPTED = range(STAGES)
+MARKET_KEY, CLOCK_KEY = "market/0", "clock/0"
+"""Partitions of the outside records."""
 INSTANTS = 6
 """Instants a minute, one a point of a candle's path."""
 INSTANT_US = 10_000_000

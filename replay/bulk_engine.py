@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from domain.decider import OWN
+from domain.positions import Positions
 from domain.skipping import Outside
 from domain.source import Source
 from domain.waits import EVERYTHING, Waiting, Waits
 from gateways.feed_records import Scripted
-from replay.backtest_course import STAGES, TICKED, Course
+from replay.backtest_course import CLOCK_KEY, MARKET_KEY, STAGES, TICKED, Course
 from replay.engine import Engine
+from replay.fast_hours import FastHours
 from replay.memory_log import Stored
 from schemas.topics import CLOCK, MARKET
-
-_MARKET, _CLOCK = f"{MARKET.name}/0", f"{CLOCK.name}/0"
 
 
 class Standing(Outside, Protocol):
@@ -50,6 +50,10 @@ class Search(Protocol):
         """The next place and who is woken there; None: nobody before place `before`, which is that
         of an instant's end."""
 
+    def others(self, number: int) -> int:
+        """Up to which place nobody but decider `number` is woken, that place not included; one
+        that is not ahead where it is not known."""
+
 
 class BulkEngine(Engine):
     """An engine with a place in the outside records. Feed the listing before :meth:`follow`."""
@@ -62,9 +66,19 @@ class BulkEngine(Engine):
         self._dirty: dict[int, Source] = {}
         self._waiting: dict[str, list[tuple[int, Source]]] = {}
         self._following = False
+        self._hours = FastHours(course)
         super().__init__(**engine)
         for number, source in enumerate(self.sources):
             self._index(number, source)
+        self._tellers = {
+            number
+            for number, source in enumerate(self.sources)
+            if isinstance(source.decider, Positions)
+            and all(
+                getattr(reader.decider, "equity_last", False)
+                for reader in self._readers.get(source.output, ())
+            )
+        }
         self._heard = {"control/0"}
         for number in self.gateways:
             self._heard |= {f"trade.order/{number}", f"venue.report/{number}"}
@@ -93,21 +107,41 @@ class BulkEngine(Engine):
                 woken = search.next(place) if place > self.outside.place else None
                 if woken is None:
                     break
-                self._wake(*woken)
+                if not self._tell_hours(search, *woken, until=place):
+                    self._wake(*woken)
             self._stand(place)
             if item is not None:
                 self.feed(item.topic, item.event)
 
+    def _tell_hours(self, search: Search, place: int, numbers: list[int], until: int) -> bool:
+        """Let `positions`, if it alone is woken, tell equity hour by hour up to where someone else
+        is; False where it cannot be done in one go, and nothing was done."""
+        number = numbers[0]
+        if number not in self._tellers or len(numbers) > 1:
+            return False
+        source = self.sources[number]
+        hours = self._hours.stretch(place, min(until, search.others(number)))
+        offset = self.log.end(source.output)
+        told = self._hours.tell(source, hours, self.log)
+        if not told:
+            return False
+        source.fold_own_last(told)
+        for reader in self._readers.get(source.output, ()):
+            reader.fold_last(source.output, offset, told)
+        self._stand(self._hours.places[hours[-1]])
+        self._dirty[number] = source
+        return True
+
     def _stand(self, place: int) -> None:
         self.outside.go(place)
-        self.log.unkept[_MARKET] = self.outside.market_offset
-        self.log.unkept[_CLOCK] = self.outside.clock_offset
+        self.log.unkept[MARKET_KEY] = self.outside.market_offset
+        self.log.unkept[CLOCK_KEY] = self.outside.clock_offset
 
     def _wake(self, place: int, numbers: list[int]) -> None:
         """Deliver the record at a place to those who wait for it."""
         self._stand(place)
         event = self.course.event(place)
-        key = _CLOCK if place % STAGES == TICKED else _MARKET
+        key = CLOCK_KEY if place % STAGES == TICKED else MARKET_KEY
         for number in numbers:
             source = self.sources[number]
             self._catch_up(source)
@@ -135,15 +169,15 @@ class BulkEngine(Engine):
         self._at[source.name] = place
         slices, positions = source.slices, source.positions
         own = getattr(source.decider, "skip", None)
-        if _MARKET in positions:
+        if MARKET_KEY in positions:
             if own is not None:
                 own(slices[MARKET.name], self.outside)
             else:
                 slices[MARKET.name].skip(self.outside)
-            positions[_MARKET] = self.outside.market_offset
-        if _CLOCK in positions:
+            positions[MARKET_KEY] = self.outside.market_offset
+        if CLOCK_KEY in positions:
             slices[CLOCK.name].skip(self.outside)
-            positions[_CLOCK] = self.outside.clock_offset
+            positions[CLOCK_KEY] = self.outside.clock_offset
 
     def _deliver(self, stored: Stored) -> None:
         if not self._following:
@@ -167,7 +201,10 @@ class BulkEngine(Engine):
     def _advance_gateways(self) -> None:
         outside = self.outside
         self._gateways_at = outside.place
-        ends: Mapping[str, int] = {_MARKET: outside.market_offset, _CLOCK: outside.clock_offset}
+        ends: Mapping[str, int] = {
+            MARKET_KEY: outside.market_offset,
+            CLOCK_KEY: outside.clock_offset,
+        }
         for gateway in self.gateways.values():
             gateway.after.update((key, end) for key, end in ends.items() if end)
             core = gateway.core

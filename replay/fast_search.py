@@ -64,6 +64,10 @@ class FastSearch:
             return None
         return place, [number for number, due in self._due.items() if due == place]
 
+    def others(self, number: int) -> int:
+        """The next place at which anyone else than `number` is woken."""
+        return min((due for n, due in self._due.items() if n != number), default=NEVER)
+
     # ------------------------------------------------------------------ kinds of waits
 
     def _places(self, waits: Waits) -> Iterable[int]:

@@ -144,6 +144,10 @@ class SlowWalk:
         woken = next(self._steps)
         return (self.place, woken) if woken else None
 
+    def others(self, number: int) -> int:
+        """Nothing is known of what comes: each place is looked at."""
+        return self.place
+
     # ------------------------------------------------------------------ waits
 
     def expect(self, number: int, waits: Waits) -> None:

@@ -50,6 +50,14 @@ class Validity:
         self.sources[source] = (current, sequence)
         return True
 
+    def admit_run(self, source: str, epoch: int, first: int, last: int) -> bool:
+        """Admit the records of a source with sequences `first` to `last` in one go; False, and
+        nothing is folded, where they do not follow what is known."""
+        if self.sources.get(source) != (epoch, first - 1):
+            return False
+        self.sources[source] = (epoch, last)
+        return True
+
     def epoch(self, source: str) -> int:
         return self.sources.get(source, (0, 0))[0]
 
