@@ -31,7 +31,12 @@ class ClockState:
 def now(slices: Any, cause: Envelope) -> str:
     """The time of a decision: the latest of the last tick, the last market time and the cause's own
     time where the cause is a decided record (what people write into a time is not trusted)."""
-    times = [slices[topic].time for topic in ("clock", "market") if topic in slices]
-    if cause.epoch is not None or cause.source == "/feed":
-        times.append(cause.time)
-    return max(times, default=cause.time)
+    latest = ""
+    clock, market = slices.get("clock"), slices.get("market")
+    if clock is not None:
+        latest = clock.time
+    if market is not None and market.time > latest:
+        latest = market.time
+    if (cause.epoch is not None or cause.source == "/feed") and cause.time > latest:
+        latest = cause.time
+    return latest or cause.time

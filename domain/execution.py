@@ -37,6 +37,7 @@ from schemas.trade import (
     Verdict,
 )
 from schemas.trade_commands import CommandJudged
+from schemas.trusted import trusted
 
 _MICROS_A_SECOND = 1_000_000
 
@@ -137,7 +138,7 @@ def _refused(cause: Envelope, account: str, record_id: str) -> Decision | None:
             Declined(id=part_id(record_id, i), instruction_id=item.id, symbol=item.symbol, why=why)
             for i, item in enumerate(cause.data.items)
         )
-        return Decision(OrderDecided, account, OrderData(items=declined))
+        return Decision(OrderDecided, account, trusted(OrderData, items=declined))
     if not isinstance(cause, SignalJudged):
         return None
     approved = [v for v in cause.data.items if v.verdict == "approved"]
@@ -145,7 +146,7 @@ def _refused(cause: Envelope, account: str, record_id: str) -> Decision | None:
         Dropped(id=part_id(record_id, i), request_id=v.id, symbol=v.symbol, why="HALTED")
         for i, v in enumerate(approved)
     )
-    return Decision(OrderDecided, account, OrderData(items=items))
+    return Decision(OrderDecided, account, trusted(OrderData, items=items))
 
 
 def _answer(desk: Desk, verdict: Verdict, halted: bool) -> None:

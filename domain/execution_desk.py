@@ -42,6 +42,7 @@ from schemas.trade import (
     Purpose,
     Side,
 )
+from schemas.trusted import trusted
 
 StepName = Literal["block", "cancel_entries", "close", "confirm", "cancel_protection"]
 STEPS: dict[StepName, int] = {
@@ -228,7 +229,8 @@ class Desk:
             return
         self.cancelled.add(order.id)
         self.items.append(
-            Cancel(
+            trusted(
+                Cancel,
                 id=self.next_id(),
                 order_id=order.id,
                 client_order_id=order.client_order_id,
@@ -278,7 +280,7 @@ class Desk:
         return Decision(
             OrderDecided,
             self.account,
-            OrderData(items=tuple(self.items)),
+            trusted(OrderData, items=tuple(self.items)),
             symbols.pop() if len(symbols) == 1 else None,
         )
 

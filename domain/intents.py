@@ -23,6 +23,7 @@ from schemas.market import CandlesClosed, InstrumentsListed
 from schemas.scalars import EPOCH_TEXT, text
 from schemas.topics import CLOCK, CONTROL, INTENT, MARKET, POSITION_UPDATE, partition_of
 from schemas.trade import Intent, IntentData, IntentPublished
+from schemas.trusted import trusted
 
 
 @dataclass(slots=True)
@@ -144,7 +145,7 @@ class Intents:
         if not items:
             return None
         shared = items[0].symbol if len(items) == 1 else None
-        return Decision(IntentPublished, account, IntentData(items=items), shared)
+        return Decision(IntentPublished, account, trusted(IntentData, items=items), shared)
 
 
 def _due(market: IntentsMarket, fact: CandlesClosed) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from domain.average_cost import EXACT, ZERO
 from domain.clock_state import ClockState
 from domain.decider import OWN, Decision, Read, Slices
-from domain.equity_line import NEW_ID, EquityLine
+from domain.equity_line import NEW_ID, EquityLine, marks_of
 from domain.market_state import MarksState
 from domain.policy_state import ControlState
 from domain.positions_state import SETTLEMENT, AccountBook, Fee, Results, Trade, ratio
@@ -113,11 +113,6 @@ class Positions:
         one = held[0] if len(held) == 1 else None
         return one if one in told and told[one].hour else None
 
-    def symbols(self, slices: Slices, account: str) -> Iterable[str]:
-        """In which an account holds something."""
-        books: dict[str, AccountBook] = slices[EXECUTION_RES.name].accounts
-        return books[account].open.keys()
-
     def line(self, slices: Slices, account: str) -> EquityLine:
         """What an account's equity is told by until its next record of results. Call it in the
         context :data:`EXACT`."""
@@ -134,7 +129,7 @@ class Positions:
             if isinstance(cause, ExecutionReported):
                 items = _answer(book, market, told)
             else:
-                items = [EquityLine(book, told.fees).at(NEW_ID, market.mark)]
+                items = [_equity(book, market, told.fees)]
         if not items:
             return None
         named = tuple(renamed(item, part_id(record_id, n)) for n, item in enumerate(items))
@@ -190,7 +185,7 @@ def _answer(book: AccountBook, market: MarksState, told: AccountTold) -> list[Po
     )
     items.extend(_closed(trade, by_trade.get(trade.trade_id, ZERO)) for trade in last.closed)
     if last.money:
-        items.append(EquityLine(book, fees).at(NEW_ID, market.mark))
+        items.append(_equity(book, market, fees))
     return items
 
 
@@ -255,3 +250,7 @@ def _closed(trade: Trade, fees: Decimal) -> TradeClosedItem:
         closed_at=trade.closed_at,
         exit_order_id=trade.exit_order_id,
     )
+
+
+def _equity(book: AccountBook, market: MarksState, fees: Decimal) -> EquityItem:
+    return EquityLine(book, fees).at(NEW_ID, marks_of(book, market.mark))

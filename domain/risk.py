@@ -57,6 +57,7 @@ from schemas.trade import (
     VerdictData,
 )
 from schemas.trade_commands import CommandJudged
+from schemas.trusted import trusted
 
 PRICE_STALE_LIVE_S = 5
 PRICE_STALE_CANDLES = 2
@@ -141,7 +142,7 @@ class Risk:
             verdicts = self._judge(slices, cause, requests, policy, record_id)
         symbols = {request.symbol for request in requests}
         symbol = requests[0].symbol if len(symbols) == 1 else None
-        return Decision(SignalJudged, account, VerdictData(items=tuple(verdicts)), symbol)
+        return Decision(SignalJudged, account, trusted(VerdictData, items=tuple(verdicts)), symbol)
 
     def _command(self, slices: Slices, cause: Envelope, account: str, record_id: str) -> Decision:
         """The answer to a person's command (CORE-9)."""

@@ -91,11 +91,12 @@ class Source:
         True if it is valid and news, that is, if :meth:`decide` is to be called next.
         Raises ValueError when the offset was folded before: positions never go back.
         """
-        if offset < self.positions[key]:
+        positions = self.positions
+        if offset < positions[key]:
             raise ValueError(
                 f"{self.name} folded {key} up to {self.positions[key]}, got {offset} again"
             )
-        self.positions[key] = offset + 1
+        positions[key] = offset + 1
         if event is None or not self.validity[key].admit(event) or event.type.startswith("source."):
             return False
         if self.requests[key] and event.epoch is None:
@@ -103,7 +104,8 @@ class Source:
                 self.duplicates += 1
                 return False
             self.seen.add(event.id)
-        self._note_resumed(offset, event)
+        if isinstance(event, AccountResumed):
+            self._note_resumed(offset, event)
         topic, state = self._slice_of[key]
         news = self.decider.evolve(topic, state, event)
         self.decider.tidy(self.slices)

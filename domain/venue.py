@@ -26,6 +26,7 @@ from schemas.envelope import Envelope
 from schemas.market import FundingSettled, PricesObserved
 from schemas.scalars import micros
 from schemas.topics import CLOCK, MARKET, VENUE_REPORT, VENUE_REQUEST
+from schemas.trusted import trusted
 from schemas.venue import (
     CancelRequest,
     Deposit,
@@ -227,5 +228,5 @@ def _due(account: Account, symbol: str, settled_at: str) -> bool:
 def _report(account: str, items: list[Any], *, delivered: bool = True) -> Decision:
     symbols = {getattr(item, "symbol", None) for item in items}
     shared = symbols.pop() if len(symbols) == 1 else None
-    data = VenueReportData(delivered=delivered, items=tuple(items))
+    data = trusted(VenueReportData, delivered=delivered, items=tuple(items))
     return Decision(VenueReported, account, data, shared)

@@ -3,6 +3,7 @@
 from domain.venue_book import SETTLEMENT_ASSET, Account
 from schemas.scalars import text
 from schemas.trade import OpenQuantity
+from schemas.trusted import trusted
 from schemas.venue import (
     CancelRefused,
     CancelRequest,
@@ -20,7 +21,8 @@ from schemas.venue import (
 def cancelled(account: Account, request: CancelRequest) -> VenueItem:
     order = account.orders.get(request.client_order_id)
     if order:
-        return VenueEnded(
+        return trusted(
+            VenueEnded,
             client_order_id=request.client_order_id,
             symbol=order.symbol,
             status="CANCELED",

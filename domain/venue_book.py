@@ -217,7 +217,7 @@ class Account:
             order.fills += 1
         if item.client_order_id:
             known = self.known.setdefault(item.client_order_id, Known(item.symbol))
-            known.fills.append(item.model_dump(exclude_none=True))
+            known.fills.append({k: v for k, v in item.__dict__.items() if v is not None})
             known.filled += quantity
         self.used[item.symbol] = Used(now[:16], self.used_in(item.symbol, now) + quantity)
         held = self.positions.get(item.symbol) or Position(ZERO, ZERO, ZERO, 1, item.filled_at)

@@ -162,7 +162,7 @@ class GatewayCore:
             return None
         self._chain = (event.id, self._ledger.correlation(items))
         self._ledger.apply(account, items)
-        return ExecutionData(items=tuple(items))
+        return trusted(ExecutionData, items=tuple(items))
 
     # ------------------------------------------------------------------ what is to be done
 
@@ -331,11 +331,13 @@ class GatewayCore:
             live.cancels == 0 or room > -self._ledger.wire.allowed
         )
         if live.cancel is not None and again and self.halt != "all":
-            cancel = CancelRequest(client_order_id=order.client_order_id, symbol=order.symbol)
+            cancel = trusted(
+                CancelRequest, client_order_id=order.client_order_id, symbol=order.symbol
+            )
             send = self._send(cancel, account, live.cancels, wall_us, live)
             out.append((live.cancel_ordinal, send))
         if room > 0 and wall_us >= self._ask_from(live):
-            query = Query(client_order_id=order.client_order_id, symbol=order.symbol)
+            query = trusted(Query, client_order_id=order.client_order_id, symbol=order.symbol)
             out.append((live.ordinal, self._send(query, account, live.asked, wall_us, live)))
         return out
 

@@ -100,7 +100,8 @@ class Series:
 
     def candle(self, row: int) -> Candle:
         c, t = self.candles, self.ticks
-        return Candle(
+        return trusted(
+            Candle,
             symbol=c.symbol,
             interval="1m",
             opened_at=stamp(int(c.ts_ms[row])),
@@ -269,14 +270,17 @@ def _prices(paths: list[tuple[str, list[str]]], ms: int) -> PricesObserved:
 def prices_record(prices: list[tuple[str, str]], point: int, ms: int) -> PricesObserved:
     """Symbols and their last prices at one point of their candles' paths."""
     time = stamp(ms)
-    return PricesObserved(
+    return trusted(
+        PricesObserved,
         id=natural_id("prices", time),
         source=SOURCE,
         subject="market",
         time=time,
         partitionkey="market",
-        data=PricesData(
-            point=point, items=tuple(Price(symbol=symbol, last=last) for symbol, last in prices)
+        data=trusted(
+            PricesData,
+            point=point,
+            items=tuple(trusted(Price, symbol=symbol, last=last) for symbol, last in prices),
         ),
     )
 
@@ -291,13 +295,14 @@ def candles_record(
             items.append(one.candle(row))
     if not items:
         return None
-    return CandlesClosed(
+    return trusted(
+        CandlesClosed,
         id=natural_id("candles", "1m", stamp(opened)),
         source=SOURCE,
         subject="market",
         time=stamp(opened + _MINUTE_MS),
         partitionkey="market",
-        data=CandlesData(warm_up=warm_up, items=tuple(items)),
+        data=trusted(CandlesData, warm_up=warm_up, items=tuple(items)),
     )
 
 

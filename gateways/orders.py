@@ -11,6 +11,7 @@ from schemas.envelope import Envelope
 from schemas.ids import natural_id
 from schemas.scalars import micros, time_text
 from schemas.trade import Cancel, ExecutionItem, Order
+from schemas.trusted import trusted
 from schemas.venue import (
     CancelRequest,
     Deposit,
@@ -105,7 +106,8 @@ class SendRequest:
 
     def record(self, time: str, source: str) -> VenueRequested:
         """The record for `venue.request`. `time` is event time, `source` the gateway's name."""
-        return VenueRequested(
+        return trusted(
+            VenueRequested,
             id=self.request_id,
             source=source,
             subject=f"{self.account}/{self.symbol}" if self.symbol else self.account,
@@ -131,7 +133,8 @@ Action = SendRequest | Report
 
 def place(order: Order) -> Place:
     """The request for an order."""
-    return Place(
+    return trusted(
+        Place,
         client_order_id=order.client_order_id,
         symbol=order.symbol,
         side=order.side,
@@ -177,7 +180,8 @@ class Sender:
         natural = (account, request.kind, request_key(request), str(self.epoch), str(attempt))
         key = ("request", self.name, *natural)
         return SendRequest(
-            request=VenueRequestData(
+            request=trusted(
+                VenueRequestData,
                 request=request,
                 attempt=attempt,
                 sent_at=time_text(wall_us),

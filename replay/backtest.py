@@ -102,7 +102,8 @@ class Result:
     bars: int
     """Candles of all symbols, warm-up included."""
     seconds: float
-    """Of the run alone: files are read before it, digest and curve are made after it."""
+    """Of the run alone: files are read before it, digest and curve are made after it, and what only
+    the run needed is freed after it."""
     path: PathName
     _digest: str | None = None
     _curve: Curve | None = None
@@ -156,22 +157,23 @@ def run(backtest: Backtest) -> Result:
     gc.disable()  # Records are kept and hold no cycles: looking for some takes a tenth of a run.
     try:
         began = perf_counter()
-        records, outside = _full(plan) if plan.path == "full" else _bulk(plan)
+        engine = _full(plan) if plan.path == "full" else _bulk(plan)
         seconds = perf_counter() - began
     finally:
         if collects:
             gc.enable()
-    return Result(plan, records, outside, bars(plan), seconds, plan.path)
+    log = engine.log
+    return Result(plan, log.order, sum(log.unkept.values()), bars(plan), seconds, plan.path)
 
 
-def _full(plan: Backtest) -> tuple[Sequence[Stored], int]:
+def _full(plan: Backtest) -> Engine:
     engine = Engine(**engine_settings(plan))
     for topic, event in outside_records(plan):
         engine.feed(topic, event)
-    return engine.log.order, sum(engine.log.unkept.values())
+    return engine
 
 
-def _bulk(plan: Backtest) -> tuple[Sequence[Stored], int]:
+def _bulk(plan: Backtest) -> Engine:
     """The fast or the slow path: outside records are delivered where someone waits for them."""
     warm, first, last = _ms(warm_up_start(plan)), _ms(_given(plan.start)), _ms(_given(plan.end))
     series = all_series(plan.candles, plan.instruments, first, last)
@@ -188,7 +190,7 @@ def _bulk(plan: Backtest) -> tuple[Sequence[Stored], int]:
     listed = tuple(i for i in plan.instruments if i.symbol in symbols)
     engine.feed(MARKET.name, instruments_record(listed, warm))
     engine.follow(search, places_of(course, script_of(plan)))
-    return engine.log.order, sum(engine.log.unkept.values())
+    return engine
 
 
 # ---------------------------------------------------------------------- what a run is made of

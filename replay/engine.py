@@ -25,6 +25,7 @@ from schemas.envelope import Envelope
 from schemas.sources import FencedData, SourceFenced
 from schemas.topics import PARTITIONS_EMBEDDED, TOPICS, partition_of
 from schemas.trade import ExecutionData
+from schemas.trusted import trusted
 
 STEP_US = 50_000
 """How far virtual wall time moves when only a time-out can bring things forward."""
@@ -174,7 +175,9 @@ class _Gateway:
     def pump(self) -> None:
         for action in self.core.due(self.engine.wall_us):
             if isinstance(action, Report):
-                self._publish(ExecutionData(items=action.items), action.account, action.cause)
+                self._publish(
+                    trusted(ExecutionData, items=action.items), action.account, action.cause
+                )
             else:
                 self.core.sent(action, self.engine.wall_us)
                 self._send(action)

@@ -7,7 +7,6 @@ decided in one go: figures, ids, bases and places in the log are those of one ti
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
 from decimal import Decimal, localcontext
 from typing import cast
 
@@ -32,7 +31,7 @@ from replay.memory_log import MemoryLog
 from schemas.ids import part_id, record_id
 from schemas.positions import PositionData, PositionUpdated
 from schemas.scalars import time_text
-from schemas.trusted import trusted
+from schemas.trusted import shaped
 
 
 class FastHours:
@@ -64,49 +63,50 @@ class FastHours:
         be asked tick by tick: several accounts, a symbol without a price."""
         decider = cast("Positions", source.decider)
         account = decider.told_alone(source.slices) if hours else None
-        if account is None or not self._priced(source, account, hours):
+        if account is None:
             return []
-        first_us, epoch, name = self.course.first_us, source.epoch, source.name
-        sequence, basis, unkept = source.sequence, source.basis(), log.unkept
-        out = []
+        first_us, name, output = self.course.first_us, source.name, source.output
+        epoch, sequence, basis = source.epoch, source.sequence, source.basis()
+        unkept = log.unkept
+        out: list[PositionUpdated] = []
         with localcontext(EXACT):
             line = decider.line(source.slices, account)
+            held = [symbol for symbol, _, _ in line.trades]
+            if not all(s in self._ticks and self._ticks[s][hours.start] >= 0 for s in held):
+                return []
+            columns = [(self._ticks[s], self.course.rows[s].series.text) for s in held]
             for n in hours:
                 time = time_text(first_us + self._clock[n] * MINUTE_US)
                 cause = tick_id(time)
                 identity = record_id(name, account, cause)
                 market, clock = self._market[n], self._clock[n]
-                item = line.at(part_id(identity, 0), self._marks(n))
+                texts = [text(ticks[n]) for ticks, text in columns]
+                marks = [(Decimal(mark), mark) for mark in texts]
+                item = line.at(part_id(identity, 0), marks)
                 sequence += 1
                 unkept[MARKET_KEY], unkept[CLOCK_KEY] = market, clock
-                record = trusted(
+                record = shaped(
                     PositionUpdated,
-                    id=identity,
-                    source=name,
-                    subject=account,
-                    time=time,
-                    partitionkey=account,
-                    sequence=sequence,
-                    epoch=epoch,
-                    causationid=cause,
-                    correlationid=cause,
-                    basis={**basis, MARKET_KEY: market, CLOCK_KEY: clock},
-                    data=trusted(PositionData, items=(item,)),
+                    {
+                        "specversion": "1.0",
+                        "id": identity,
+                        "type": "trade.position.updated.v1",
+                        "source": name,
+                        "subject": account,
+                        "time": time,
+                        "partitionkey": account,
+                        "sequence": sequence,
+                        "epoch": epoch,
+                        "causationid": cause,
+                        "correlationid": cause,
+                        "basis": {**basis, MARKET_KEY: market, CLOCK_KEY: clock},
+                        "after": None,
+                        "data": shaped(PositionData, {"items": (item,)}),
+                    },
                 )
-                log.append(source.output, record)
+                log.append(output, record)
                 out.append(record)
         return out
-
-    def _priced(self, source: Source, account: str, hours: range) -> bool:
-        held = cast("Positions", source.decider).symbols(source.slices, account)
-        return all(s in self._ticks and self._ticks[s][hours.start] >= 0 for s in held)
-
-    def _marks(self, n: int) -> Callable[[str], Decimal]:
-        def mark(symbol: str) -> Decimal:
-            ticks = self._ticks[symbol][n]
-            return Decimal(self.course.rows[symbol].series.text(ticks))
-
-        return mark
 
 
 def _last_ticks(course: Course, symbol: str, minutes: Ints) -> list[int]:

@@ -7,6 +7,7 @@ the class that the deciders use themselves.
 
 from bisect import bisect_right
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,9 @@ class HourTable:
         unit = Fraction(series.tick, 10**series.places) / Fraction(UNIT)
         self._up, self._down = unit.numerator, unit.denominator
         self._first = a
+        self._set_row, self._set_seeds = -1, list[int]()
+        self._set: tuple[Any, ...] = ()
+        """What :meth:`set` made last."""
         self._ticks, self._ts = series.ticks, series.candles.ts_ms
         hours = self._ts[a:b] // HOUR_MS
         starts = np.flatnonzero(np.diff(hours, prepend=hours[0] - 1))
@@ -151,6 +155,12 @@ class HourTable:
             state.close_before, state.average, state.seeds = None, None, []
             state.regime = "NORMAL"
             return
+        if row == self._set_row:  # Slices of several sources stand at one place.
+            made = self._set
+            state.hour, state.high, state.low, state.close = made[:4]
+            state.close_before, state.average, state.regime = made[4:]
+            state.seeds = list(self._set_seeds)
+            return
         g = bisect_right(self._starts, row) - 1
         ms, t, first = int(self._ts[row]), self._ticks, self._starts[g]
         ended = ms // 60_000 % MINUTES == MINUTES - 1
@@ -163,3 +173,8 @@ class HourTable:
         state.hour = "" if ended else time_text(self._hours[g] * HOUR_MS * 1000)[:13]
         self._earlier(state, g + 1 if ended else g)
         state.regime = self.regime(row)
+        self._set_row, self._set_seeds = row, list(state.seeds)
+        self._set = (
+            state.hour, state.high, state.low, state.close,
+            state.close_before, state.average, state.regime,
+        )  # fmt: skip

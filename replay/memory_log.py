@@ -1,13 +1,12 @@
 """A log in memory: the same order of records a broker would keep, without bytes or network."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas.envelope import Envelope
 
 
-@dataclass(slots=True, frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """A record of the in-memory log. `order` is its place in the order of all appends."""
 
     key: str
@@ -27,11 +26,15 @@ class MemoryLog:
         """How many records of these partitions there were."""
 
     def append(self, key: str, event: Envelope) -> Stored:
-        place = len(self.order) + sum(self.unkept.values())
-        if key in self.unkept:
-            self.unkept[key] += 1
-            return Stored(key, self.unkept[key] - 1, place, event)
-        partition = self.partitions.setdefault(key, [])
+        place, unkept = len(self.order), self.unkept
+        for count in unkept.values():
+            place += count
+        if key in unkept:
+            unkept[key] += 1
+            return Stored(key, unkept[key] - 1, place, event)
+        partition = self.partitions.get(key)
+        if partition is None:
+            partition = self.partitions[key] = []
         stored = Stored(key, len(partition), place, event)
         partition.append(stored)
         self.order.append(stored)

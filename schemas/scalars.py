@@ -25,6 +25,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_US = 86_400_000_000
 DAYS_KEPT = 4096
 """Days whose text and number are remembered: most times that follow each other share theirs."""
+_MINUTES = tuple(f"T{minute // 60:02d}:{minute % 60:02d}:" for minute in range(1440))
 EPOCH_TEXT = "1970-01-01T00:00:00.000000Z"
 _DECIMAL = re.compile(DECIMAL_PATTERN)
 
@@ -70,9 +71,9 @@ def text(value: Decimal | int) -> str:
         if not isinstance(value, int) and not value.is_finite():
             raise ValueError(f"{value} is not a finite number and cannot be part of a record")
         out = format(value, "f")
-    if "." in out:
+    if "." in out and out[-1] == "0":
         out = out.rstrip("0").rstrip(".")
-    return "0" if out in ("-0", "") else out
+    return "0" if out == "-0" else out
 
 
 def is_decimal(value: str) -> bool:
@@ -98,11 +99,12 @@ def _day_us(day: str) -> int:
 
 def time_text(us: int) -> str:
     """Canonical time of microseconds since 1970 (UTC)."""
-    day, rest = divmod(us, DAY_US)
-    seconds, part = divmod(rest, 1_000_000)
-    minutes, second = divmod(seconds, 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{_day_text(day)}T{hour:02d}:{minute:02d}:{second:02d}.{part:06d}Z"
+    minutes, rest = divmod(us, 60_000_000)
+    day, minute = divmod(minutes, 1440)
+    if not rest:
+        return f"{_day_text(day)}{_MINUTES[minute]}00.000000Z"
+    second, part = divmod(rest, 1_000_000)
+    return f"{_day_text(day)}{_MINUTES[minute]}{second:02d}.{part:06d}Z"
 
 
 @lru_cache(maxsize=DAYS_KEPT)

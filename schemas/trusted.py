@@ -26,6 +26,17 @@ def trusted(kind: type[M], /, **values: Any) -> M:
     return made
 
 
+def shaped(kind: type[M], values: dict[str, Any], /) -> M:
+    """The same from all fields, in the order of the class: for the few records that are made by the
+    thousand in one loop. The dict becomes the record's own."""
+    made = kind.__new__(kind)
+    _set(made, "__dict__", values)
+    _set(made, "__pydantic_fields_set__", _form(kind)[1])
+    _set(made, "__pydantic_extra__", None)
+    _set(made, "__pydantic_private__", None)
+    return made
+
+
 @cache
 def _form(kind: type[Model]) -> tuple[dict[str, Any], set[str]]:
     """Every field of a class in order, required ones as None until they are given; and their

@@ -24,7 +24,8 @@ class Validity:
 
     def admit(self, event: Envelope) -> bool:
         """Fold a record in; True if it is valid. A fence is folded and never valid as an event."""
-        return self.admit_head(event.source, event.epoch, event.sequence, event.type == FENCE)
+        source, epoch, sequence = event.source, event.epoch, event.sequence
+        return self.admit_head(source, epoch, sequence, event.type == FENCE)
 
     def admit_head(self, source: str, epoch: int | None, sequence: int | None, fence: bool) -> bool:
         """The same from the four fields that matter."""
