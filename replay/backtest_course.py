@@ -36,6 +36,8 @@ INSTANTS = 6
 """Instants a minute, one a point of a candle's path."""
 INSTANT_US = 10_000_000
 MINUTE_US = 60_000_000
+SPAN = 512
+"""Rows whose lowest and highest price are known together."""
 BEFORE = -1
 
 
@@ -152,9 +154,13 @@ class Course:
 
 class Rows:
     """One symbol's rows of the run. `first`: the first that is traded; `low`, `high` of rows are
-    whole ticks. `minute`: of each row, from the run's start."""
+    whole ticks, `span_low`, `span_high` those of every :data:`SPAN` rows of the file. `minute`: of
+    each row, from the run's start."""
 
-    __slots__ = ("_path", "_path_row", "after", "first", "high", "low", "minute", "series", "stop")
+    __slots__ = (
+        "_path", "_path_row", "after", "first", "high", "low", "minute", "series", "span_high",
+        "span_low", "stop",
+    )  # fmt: skip
 
     def __init__(self, series: Series, warm_ms: int, first_ms: int, last_ms: int) -> None:
         ts = series.candles.ts_ms
@@ -167,6 +173,9 @@ class Rows:
         """Behind the last row."""
         t = series.ticks
         self.low, self.high = t.low, t.high
+        spans = np.arange(0, len(ts), SPAN)
+        self.span_low = np.minimum.reduceat(t.low, spans)
+        self.span_high = np.maximum.reduceat(t.high, spans)
         self._path_row, self._path = -1, (0, 0, 0, 0, 0, 0)
 
     def path(self, row: int) -> Path:

@@ -1,7 +1,8 @@
 """Finds the next place at which a wait is met, with numpy on whole ticks.
 
-Levels are looked for candle by candle first (low and high hold the whole path), in blocks that
-double, then within the candle. What was found stays valid as long as the wait does, so it is kept.
+Levels are looked for in spans of candles first (their lowest and highest), then candle by candle
+(low and high hold the whole path), then within the candle. What was found stays valid as long as
+the wait does, so it is kept.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,7 @@ from replay.backtest_course import (
     MINUTE_US,
     PRICED,
     SETTLED,
+    SPAN,
     STAGES,
     Course,
     Rows,
@@ -28,7 +30,7 @@ from replay.fast_outside import FastOutside
 
 NEVER = 1 << 62
 BLOCK = 128
-"""Candles looked at first; then twice as many each time."""
+"""Candles looked at first for bounds over several symbols; then twice as many each time."""
 MARGIN = 1e-9
 """Share of the sums below which a float may be off: bounds over several symbols wake early."""
 DOWN = Context(prec=60, rounding=ROUND_FLOOR)
@@ -274,14 +276,26 @@ def first_touch(rows: Rows, since: int, low: int, high: int) -> int:
         if found is not None:
             return row * INSTANTS + found
         row += 1
-    begin, stop, size = rows.first + row, rows.stop, BLOCK
-    while begin < stop:
-        end = min(begin + size, stop)
-        met = (rows.low[begin:end] <= low) | (rows.high[begin:end] >= high)
-        at = int(met.argmax())
-        if met[at]:
-            found = _met(rows.path(begin + at), 0, low, high)
-            assert found is not None, "low and high of a candle are on its path"
-            return (begin + at - rows.first) * INSTANTS + found
-        begin, size = end, size * 2
-    return NEVER
+    begin = rows.first + row
+    end = -(-begin // SPAN) * SPAN
+    at = _first_met(rows, begin, end, low, high)
+    if at < 0:
+        block = end // SPAN
+        met = (rows.span_low[block:] <= low) | (rows.span_high[block:] >= high)
+        block = block + int(met.argmax()) if met.any() else len(rows.span_low)
+        at = _first_met(rows, block * SPAN, (block + 1) * SPAN, low, high)
+    if at < 0:
+        return NEVER
+    found = _met(rows.path(at), 0, low, high)
+    assert found is not None, "low and high of a candle are on its path"
+    return (at - rows.first) * INSTANTS + found
+
+
+def _first_met(rows: Rows, begin: int, end: int, low: int, high: int) -> int:
+    """The first row of [begin, end) in the run that meets a level; -1: none."""
+    end = min(end, rows.stop)
+    if begin >= end:
+        return -1
+    met = (rows.low[begin:end] <= low) | (rows.high[begin:end] >= high)
+    at = int(met.argmax())
+    return begin + at if met[at] else -1
