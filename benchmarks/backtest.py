@@ -3,7 +3,10 @@
     python benchmarks/backtest.py CANDLES [--peers VENV/bin/python --scripts DIR] [--runs 5]
 
 Prints one JSON object: medians of the runs, each in a process of its own, peers and ours taken in
-turn so that a busy machine slows all of them alike. `cpu_seconds` is user time of the run alone.
+turn so that a busy machine slows all of them alike. `cpu_seconds` is processor time of the part that
+is timed: a peer's script decides what that is (nautilus_trader: its run, data loaded before;
+backtesting.py: making and running it); ours is everything but reading the file. `times` are ratios
+of wall speeds, `times_cpu` of bars a processor second, which says more on a busy machine.
 """
 
 import argparse
@@ -33,17 +36,31 @@ print(json.dumps({"engine": f"quantum {sys.argv[2]}", "bars": result.bars, "trad
                   "bars_per_second": result.bars_per_second, "digest": result.digest}))
 """
 
+THEIRS = """
+import json, runpy, sys, time
+clock, taken = time.perf_counter, []
+def perf_counter():
+    if sys._getframe(1).f_globals.get("__file__") == sys.argv[0]:
+        taken.append(time.process_time())
+    return clock()
+time.perf_counter = perf_counter
+del sys.argv[0]
+found = runpy.run_path(sys.argv[0], run_name="__main__")
+print(json.dumps({"cpu_seconds": taken[-1] - taken[0]}))
+"""
+"""Runs a peer's script as it is and notes processor time wherever it looks at its clock."""
+
 
 def run(command: list[str]) -> dict[str, object]:
-    """The last line of a process's output, as JSON."""
+    """The JSON objects of a process's output, one a line, in one."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, check=False)
     if done.returncode:
         raise SystemExit(f"{command[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
-    line = next(
-        part for part in reversed(done.stdout.replace("\r", "\n").splitlines()) if "{" in part
-    )
-    found: dict[str, object] = json.loads(line[line.index("{") :])
+    found: dict[str, object] = {}
+    for line in done.stdout.replace("\r", "\n").splitlines():
+        if line.startswith("{"):
+            found |= json.loads(line)
     return found
 
 
@@ -51,7 +68,9 @@ def measure(candles: Path, peers: Path | None, scripts: Path, runs: int) -> dict
     """Medians by engine, and how many times a peer's speed ours is."""
     commands = {path: [sys.executable, "-c", OURS, str(candles), path] for path in ("fast", "slow")}
     if peers is not None:
-        commands |= {name: [str(peers), str(scripts / name), str(candles)] for name in PEERS}
+        commands |= {
+            name: [str(peers), "-c", THEIRS, str(scripts / name), str(candles)] for name in PEERS
+        }
     taken: dict[str, list[dict[str, object]]] = {name: [] for name in commands}
     for _ in range(runs):
         for name, command in commands.items():
@@ -60,18 +79,24 @@ def measure(candles: Path, peers: Path | None, scripts: Path, runs: int) -> dict
     digests = {str(f["digest"]) for name in ("fast", "slow") for f in taken[name]}
     if len(digests) != 1:
         raise SystemExit(f"the paths differ: {sorted(digests)}")
-    speeds = {name: float(str(found["bars_per_second"])) for name, found in engines.items()}
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
         "runs": runs,
         "engines": engines,
-        "times": {
-            f"{ours} / {peer}": round(speeds[ours] / speeds[peer], 2)
-            for ours in ("fast", "slow")
-            for peer in PEERS
-            if peer in speeds
-        },
+        "times": ratios(engines, "seconds"),
+        "times_cpu": ratios(engines, "cpu_seconds"),
+    }
+
+
+def ratios(engines: dict[str, dict[str, object]], of: str) -> dict[str, float]:
+    """How many times a peer's bars a second ours are, by seconds of a kind."""
+    speed = {name: float(str(e["bars"])) / float(str(e[of])) for name, e in engines.items()}
+    return {
+        f"{ours} / {peer}": round(speed[ours] / speed[peer], 2)
+        for ours in ("fast", "slow")
+        for peer in PEERS
+        if peer in speed
     }
 
 

@@ -19,6 +19,7 @@ from domain.decider import OWN
 from domain.source import Source
 from domain.strategies.book import book_policy, parse_book
 from gateways.candles import read_candles
+from gateways.feed_records import all_series
 from replay import backtest
 from replay.backtest import Backtest, run
 from replay.backtest_course import SPAN, Rows, path_ticks
@@ -26,6 +27,7 @@ from replay.bulk_engine import BulkEngine
 from replay.fast_search import NEVER, first_touch
 from replay.slow_walk import SlowWalk
 from schemas.codec import decode, encode
+from schemas.instruments import load_instruments
 from schemas.positions import EquityItem, PositionUpdated
 from schemas.topics import POSITION_UPDATE
 from schemas.validity import Validity
@@ -161,9 +163,7 @@ def test_a_level_is_found_over_spans_of_candles_as_by_looking_at_every_price(
     minutes = 3 * SPAN - 36
     file = walk("BTCUSDT", minutes, seed, gaps=((400, 200),), step=4)
     first = START_US // 1000 + 70 * 60_000
-    series = backtest.all_series(
-        (file,), backtest.load_instruments("BTCUSDT"), first, first + 10**9
-    )
+    series = all_series((file,), load_instruments("BTCUSDT"), first, first + 10**9)
     rows = Rows(series[0], START_US // 1000, first, first + ends * 60_000)
     t, a, b = series[0].ticks, rows.first, rows.stop
     prices = path_ticks(t.open[a:b], t.high[a:b], t.low[a:b], t.close[a:b])
