@@ -3,8 +3,8 @@
     python benchmarks/backtest.py CANDLES [--peers VENV/bin/python --scripts DIR] [--runs 5]
 
 Prints one JSON object: medians of the runs, each in a process of its own, peers and ours taken in
-turn so that a busy machine slows all of them alike. `cpu_seconds` is processor time of the part that
-is timed: a peer's script decides what that is (nautilus_trader: its run, data loaded before;
+turn so that a busy machine slows all of them alike. `cpu_seconds` is processor time of the part
+that is timed: a peer's script decides what that is (nautilus_trader: its run, data loaded before;
 backtesting.py: making and running it); ours is everything but reading the file. `times` are ratios
 of wall speeds, `times_cpu` of bars a processor second, which says more on a busy machine.
 """
