@@ -331,13 +331,11 @@ class GatewayCore:
             live.cancels == 0 or room > -self._ledger.wire.allowed
         )
         if live.cancel is not None and again and self.halt != "all":
-            cancel = trusted(
-                CancelRequest, client_order_id=order.client_order_id, symbol=order.symbol
-            )
+            cancel = CancelRequest(client_order_id=order.client_order_id, symbol=order.symbol)
             send = self._send(cancel, account, live.cancels, wall_us, live)
             out.append((live.cancel_ordinal, send))
         if room > 0 and wall_us >= self._ask_from(live):
-            query = trusted(Query, client_order_id=order.client_order_id, symbol=order.symbol)
+            query = Query(client_order_id=order.client_order_id, symbol=order.symbol)
             out.append((live.ordinal, self._send(query, account, live.asked, wall_us, live)))
         return out
 
