@@ -21,19 +21,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ("nautilus_bars.py", "backtesting_py_bars.py")
 OURS = """
-import json, sys, time
+import json, sys
 from gateways.candles import read_candles
 from replay.backtest import Backtest, run
 candles = read_candles(sys.argv[1])
-began = time.process_time()
 result = run(Backtest(candles=(candles,), warm_up_h=0, strategy="yardstick", path=sys.argv[2]))
-cpu = time.process_time() - began
 KIND = "trade.position.updated.v1"
 updates = [stored.event for stored in result.records if stored.event.type == KIND]
 trades = sum(item.kind == "trade_closed" for event in updates for item in event.data.items)
 print(json.dumps({"engine": f"quantum {sys.argv[2]}", "bars": result.bars, "trades": trades,
-                  "seconds": result.seconds, "cpu_seconds": cpu, "events": result.events,
-                  "bars_per_second": result.bars_per_second, "digest": result.digest}))
+                  "seconds": result.seconds, "cpu_seconds": result.cpu_seconds,
+                  "bars_per_second": result.bars_per_second, "events": result.events,
+                  "digest": result.digest}))
 """
 
 THEIRS = """

@@ -3,7 +3,6 @@
 import statistics
 from dataclasses import replace
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 from commands.console import CommandError, ExitCode
@@ -25,9 +24,8 @@ def backtest(path: Path, *, runs: int) -> dict[str, Any]:
     for name in names:
         seconds, cpu = [], []
         for _ in range(runs):
-            began = process_time()
             result = run(replace(plan, path=name))
-            cpu.append(process_time() - began)
+            cpu.append(result.cpu_seconds)
             seconds.append(result.seconds)
         digests.add(result.digest)
         figures |= {"bars": result.bars, "events": result.events, "events_digest": result.digest}
