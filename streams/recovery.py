@@ -138,7 +138,6 @@ def fence(
     sources: dict[str, str],
     identity: Identity,
     stands: Mapping[str, Stand] = MappingProxyType({}),
-    *,
     reads: Collection[str] = (),
     into: Mapping[str, Recovered] = MappingProxyType({}),
 ) -> dict[str, tuple[int, Finals]]:

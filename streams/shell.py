@@ -102,9 +102,9 @@ class Shell:
             self._watched |= (before := self.log.ends([s.output for s in fresh]))
             self.keeper.since |= before
             reads = {key for source in fresh for key in source.positions}
+            outputs = {s.name: s.output for s in fresh}
             into = {s.name: Recovered(s) for s in fresh if self._own_first}
-            names = {s.name: s.output for s in fresh}
-            own = fence(self.log, names, self.identity, stands, reads=reads, into=into)
+            own = fence(self.log, outputs, self.identity, stands, reads, into)
             self._report_what_stands([s.output for s in fresh])
             found = recover(self.log, fresh, own, self.partitions)
             self._own(*self.sources.values(), *fresh)

@@ -51,7 +51,7 @@ def fence_by_count(patch: pytest.MonkeyPatch) -> None:
     """The epoch is the number of fences seen, and nobody looks whether another came between."""
 
     def fence(
-        log: Log, sources: dict[str, str], identity: Identity, stands: Any, into: Any
+        log: Log, sources: dict[str, str], identity: Identity, stands: Any, reads: Any, into: Any
     ) -> dict[str, tuple[int, Any]]:
         done = {}
         for name, output in sources.items():
@@ -71,7 +71,9 @@ def do_not_read_up_to_the_fence(patch: pytest.MonkeyPatch) -> None:
     """Own records that landed between the first look and the fence are overlooked."""
     follow = recovery._follow
 
-    def fence(log: Log, sources: dict[str, str], identity: Identity, stands: Any, into: Any) -> Any:
+    def fence(
+        log: Log, sources: dict[str, str], identity: Identity, stands: Any, reads: Any, into: Any
+    ) -> Any:
         before = {
             name: recovery._Own.after(name, stands.get(name), into.get(name, []))
             for name in sources
