@@ -5,8 +5,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from runtime.kafka import EmbeddedKafka
 from runtime.postgres import EmbeddedPostgres
@@ -23,29 +25,44 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `long` belong to the long forms (`--full`); the others are the suite.
-
-    Two processes share the suite (`./quantum test`): whole systems run one after the other in one
-    of them, and so do the tests of the session's broker and database; the longest begin."""
+    """Tests marked `long` belong to the long forms (`--full`); the others are the suite. The
+    longest begin."""
     if not config.getoption("--full"):
         long = {item for item in items if item.get_closest_marker("long")}
         config.hook.pytest_deselected(items=list(long))
         items[:] = [item for item in items if item not in long]
-    for item in items:
-        group = _group(item)
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: GROUPS.index(_group(item)))  # stable: files stay together
+    items.sort(key=lambda item: _rank(share(item.nodeid)))  # stable: files stay together
 
 
-GROUPS = ("systems", "services", None)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Two processes share the suite: whole systems run one after the other in one of them, tests
+    of the session's broker and database in the other, so that neither is there twice; who is done
+    takes the other files, one after the other. (Groups of pytest-xdist 3.8 do nothing with pytest
+    9.2, which keeps the ids that xdist would mark.)"""
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = share
+    return scheduler
 
 
-def _group(item: pytest.Item) -> str | None:
-    if item.path.parent.name == "system" or item.path.name == "test_bench.py":
-        return "systems"
-    used = set(getattr(item, "fixturenames", ()))
-    return "services" if used & {"kafka", "postgres", "crash_kafka"} else None
+SHARES = {
+    "tests/system/": "systems",
+    "tests/commands/test_bench.py": "systems",
+    "tests/commands/": "services",
+    "tests/projections/": "services",
+    "tests/runtime/": "services",
+    "tests/streams/": "services",
+}
+
+
+def share(nodeid: str) -> str:
+    """What a test is run together with: systems, services, or only its own file."""
+    file = nodeid.partition("::")[0]
+    return next((share for start, share in SHARES.items() if file.startswith(start)), file)
+
+
+def _rank(name: str) -> int:
+    return ("systems", "services").index(name) if name in SHARES.values() else len(SHARES)
 
 
 @pytest.fixture(scope="session")

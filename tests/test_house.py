@@ -42,6 +42,7 @@ ENTRY_POINTS = {
     "upgrade", "downgrade", "run_migrations", "run_migrations_online", "main",
     "pytest_addoption",
     "pytest_configure",
+    "pytest_xdist_make_scheduler",
     "pytest_collection_modifyitems",
 }  # fmt: skip
 """Found by name by Alembic, the shell or pytest."""
