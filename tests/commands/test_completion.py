@@ -4,6 +4,7 @@ Method: the command line as the shells call it, and a real bash with the script 
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,14 @@ COMP_WORDS=({command} flat); COMP_CWORD=1
 _quantum_completion {command}
 echo "${{COMPREPLY[@]}}"
 """
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    path = os.pathsep.join((os.environ.get("PATH", ""), os.defpath))  # a test's may be short
+    done = subprocess.run(
+        [shutil.which("bash", path=path) or "bash", "-c", line],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.split() == ["flatten"]
 
 

@@ -38,9 +38,9 @@ def test_one_changed_line_of_a_decider_is_found_and_named(crash_kafka: str, tmp_
     for room in ROOMS:
         shutil.copytree(ROOT / room, code / room, ignore=shutil.ignore_patterns("__pycache__"))
     clock = code / "domain" / "clock_state.py"
-    line = "    return max(times, default=cause.time)"
+    line = "market.time > latest:"
     assert clock.read_text().count(line) == 1
-    clock.write_text(clock.read_text().replace(line, line.replace("max", "min")))
+    clock.write_text(clock.read_text().replace(line, line.replace(">", "<")))
     done = subprocess.run(
         [sys.executable, "-P", "-m", "commands", "verify", "--archive", str(tmp_path / "kept")],
         cwd=code,
