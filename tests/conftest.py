@@ -45,9 +45,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return scheduler
 
 
+ORDER = ("systems", "services", "benches")
 SHARES = {
     "tests/system/": "systems",
-    "tests/commands/test_bench.py": "systems",
+    "tests/commands/test_bench.py": "benches",
     "tests/commands/": "services",
     "tests/projections/": "services",
     "tests/runtime/": "services",
@@ -56,13 +57,13 @@ SHARES = {
 
 
 def share(nodeid: str) -> str:
-    """What a test is run together with: systems, services, or only its own file."""
+    """What a test is run together with: systems, services, benches, or only its own file."""
     file = nodeid.partition("::")[0]
     return next((share for start, share in SHARES.items() if file.startswith(start)), file)
 
 
 def _rank(name: str) -> int:
-    return ("systems", "services").index(name) if name in SHARES.values() else len(SHARES)
+    return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
 @pytest.fixture(scope="session")
