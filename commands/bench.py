@@ -103,7 +103,7 @@ def emergency(
 
 def throughput(
     signals: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 8_000,
-    parts: Annotated[int, typer.Option(min=1, max=50, help="Signals a record.")] = 2,
+    parts: Annotated[int, typer.Option(min=1, max=50, help="Signals a record.")] = 20,
     accounts: Annotated[int, typer.Option(min=1, max=5000)] = 400,
     symbols: Annotated[int, typer.Option(min=1, max=50)] = 20,
     as_json: AsJson = False,
@@ -113,7 +113,7 @@ def throughput(
     \b
     Examples:
       ./quantum bench throughput
-      ./quantum bench throughput --signals 20000 --parts 10 --symbols 50
+      ./quantum bench throughput --signals 20000 --parts 2 --symbols 50
 
     All signals are published at once; from the first publish to the last order.
     """

@@ -30,8 +30,9 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
+@pytest.mark.long
 def test_latency_reports_every_signal_and_the_floor_of_the_same_run(measured: Any) -> None:
-    figures = measured("latency", "--seconds", "2", "--rate", "20", "--accounts", "10")
+    figures = measured("latency", "--seconds", "1", "--rate", "40", "--accounts", "5")
     assert figures["signals"] == 40
     assert figures["approved"] + sum(figures["rejected"].values()) == 40
     assert 0 < figures["n"] <= figures["approved"]
@@ -76,7 +77,9 @@ def test_an_emergency_with_nothing_to_obey_is_no_figure() -> None:
 
 @pytest.mark.long
 def test_throughput_counts_only_signals_that_have_a_durable_order(measured: Any) -> None:
-    figures = measured("throughput", "--signals", "80", "--accounts", "20", "--symbols", "4")
+    figures = measured(
+        "throughput", "--signals", "80", "--accounts", "20", "--symbols", "4", "--parts", "2"
+    )
     assert figures["orders"] == figures["approved"] == 80
     assert figures["per_second"] > 0
     assert figures["records"] == 40, "two parts a record"
