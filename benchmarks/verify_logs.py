@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from commands.bench_world import LIMITS, MINUTE_US, PRICE, WARM_UP_MINUTES
 from gateways.candles import read_candles
 from gateways.feed_records import fed_records
 from gateways.probes import demo_script
@@ -39,29 +40,10 @@ from schemas.trade import Signal, SignalData, SignalPublished
 END = datetime(2021, 5, 20, tzinfo=UTC)
 SHIPPED_BEFORE = 3
 """Days of shipped candles before END, less the warm-up."""
-MINUTE_US, SECOND_US = 60_000_000, 1_000_000
-WARM_UP_MINUTES = 16 * 60
-PRICE = "40000"
+SECOND_US = 1_000_000
 SIGNALS_A_SECOND = 20
 SYMBOLS = tuple(f"B{n:02d}USDT" for n in range(1, 21))
 ACCOUNTS = tuple(f"bench-{n:04d}" for n in range(1, 33))
-LIMITS: dict[str, Any] = {
-    "start_equity_usdt": "1000000",
-    "max_position_usd": "1000000000",
-    "max_size_pct": "100000",
-    "max_gross_pct": "100000",
-    "max_risk_open_pct": "100000",
-    "max_risk_trade_pct": "100",
-    "max_concurrent_trades": 1_000,
-    "max_entries_per_position": 1_000_000,
-    "max_trades_per_hour": 10_000_000,
-    "cooldown_s": 0,
-    "signal_stale_s": 3_600,
-    "approval_stale_s": 3_600,
-    "participation_pct": "100",
-    "stops_required": True,
-}
-"""As `bench throughput`: limits raised, every check executed."""
 
 
 def day(days: float) -> RecordedLog:

@@ -18,7 +18,7 @@ from streams.kafka_log import KafkaLog
 TOPIC = "full-disk"
 RECORDS, BYTES = 60, 100_000
 LIMIT_BYTES = 2_000_000
-SLEEPER = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+SLEEPER = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
 LOGGING = """
 import logging, sys
 from pathlib import Path

@@ -18,7 +18,7 @@ from runtime.processes import ServiceError, alive
 from runtime.settings import ROOT
 from runtime.supervisor import ProcessSpec, Supervisor, read_state
 
-SLEEPER = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+SLEEPER = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
 # a supervisor in a process of its own: two children, one of which has a child and notes its end
 PROGRAM = """
 import sys, time
@@ -26,9 +26,9 @@ from pathlib import Path
 from runtime.supervisor import ProcessSpec, Supervisor
 folder = Path(sys.argv[1])
 child = '''
-import signal, subprocess, sys, time
+import signal, subprocess, sys
 from pathlib import Path
-grandchild = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+grandchild = subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"])
 def end(*_):
     Path(sys.argv[1]).write_text("ended in order")
     grandchild.kill(); grandchild.wait()
@@ -36,10 +36,11 @@ def end(*_):
 signal.signal(signal.SIGTERM, end)
 signal.signal(signal.SIGINT, lambda *_: Path(sys.argv[1]).write_text("was interrupted"))
 Path(sys.argv[2]).touch()
-time.sleep(600)
+while True:
+    signal.pause()
 '''
 specs = [
-    ProcessSpec(name="first", argv=[sys.executable, "-S", "-c", "import time; time.sleep(600)"]),
+    ProcessSpec(name="first", argv=[sys.executable, "-S", "-c", "import signal; signal.pause()"]),
     ProcessSpec(
         name="second",
         argv=[sys.executable, "-c", child, folder / "note", folder / "up"],
