@@ -30,6 +30,7 @@ MODULES = {
     "flatten": "verbs",
     "rebuild": "rebuild",
     "state": "state",
+    "drill": "drill",
     "verify": "verify",
     "archive": "archive",
     "whatif": "whatif",

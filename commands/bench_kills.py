@@ -21,7 +21,9 @@ from runtime.supervisor import Supervisor
 from schemas.topics import CLOCK
 from streams.kafka_log import consumer
 
-VICTIMS = ("risk", "execution", "gateway", "venue", "positions", "signals", "control")
+VICTIMS = (
+    "risk", "execution", "gateway", "venue", "positions", "safety", "signals", "control",
+)  # fmt: skip
 TICKS_AFTER = 2
 BETWEEN_S = 2.0
 GIVE_UP_S = 60.0

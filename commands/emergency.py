@@ -84,7 +84,8 @@ def stop(
 def reset(
     *, operator: Operator, reason: Reason, account: Account = "main", as_json: AsJson = False
 ) -> None:
-    """Lift an emergency. Refused (exit code 4) as long as the account was not seen flat.
+    """Lift an emergency, or end the governor's REDUCING by drawdown: both open a new drawdown
+    epoch. Refused (exit code 4) as long as the account was not seen flat.
 
     \b
       ./quantum emergency reset --account main --operator ann --reason "feed is right again"
@@ -94,7 +95,7 @@ def reset(
     answer = _command(find().kafka, "emergency.reset", account, operator, reason)
     data = {
         "account": account,
-        "emergency_id": answer.event.data.emergency_id,
+        "emergency_id": getattr(answer.event.data, "emergency_id", None),
         "drawdown_epoch": answer.event.data.drawdown_epoch,
         "waited_ms": round(answer.waited_ms, 1),
     }
@@ -113,7 +114,13 @@ def state(account: OneAccount = None, as_json: AsJson = False) -> None:
     summary = figures.current(find().kafka)
     data = {
         "accounts": {
-            n: {"trading_state": a.trading_state, "emergency": a.emergency_open}
+            n: {
+                "trading_state": a.trading_state,
+                "emergency": a.emergency_open,
+                "governor": a.governor,
+                "holds": list(a.holds),
+                "hfos": a.hfos,
+            }
             for n, a in sorted(summary.accounts.items())
             if account in (None, n)
         },
@@ -136,7 +143,10 @@ def state(account: OneAccount = None, as_json: AsJson = False) -> None:
 def _lines(data: dict[str, Any]) -> list[Any]:
     from rich.text import Text
 
-    lines = [Text(f"{n}: {a['trading_state']}") for n, a in data["accounts"].items()]
+    lines = [
+        Text(f"{n}: {a['trading_state']}, governor {a['governor']}, AI-HFOS {a['hfos']}")
+        for n, a in data["accounts"].items()
+    ]
     for each in data["emergencies"]:
         ends = each["reset_at"] or "latched"
         lines.append(

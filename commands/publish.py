@@ -45,6 +45,7 @@ SHORT = {
     "symbol.pause": "command.symbol.pause.v1",
     "symbol.resume": "command.symbol.resume.v1",
     "letter.settle": "command.letter.settle.v1",
+    "hfos.set": "command.hfos.set.v1",
     "position.close": "command.position.close.v1",
     "position.reduce": "command.position.reduce.v1",
     "account.flatten": "command.account.flatten.v1",

@@ -26,6 +26,8 @@ WARNING = (
     "Spot candles traded as perpetuals, settings chosen to exercise limits; three days prove "
     "nothing about profit."
 )
+SAFETY_SHOWN = 20
+LEVELS = {"NORMAL": "green", "WARN": "yellow", "REDUCING": "yellow", "STOP": "red"}
 TRADES_SHOWN = 30
 EXIT_ORDERS = (
     "exit_signal",
@@ -82,7 +84,7 @@ def decisions(summary: Summary) -> list[RenderableType]:
 
 def outcomes(summary: Summary) -> list[RenderableType]:
     """Sections on what came of it: closed trades, open positions, emergencies."""
-    return [*_closed(summary), *_open(summary), *_emergencies(summary)]
+    return [*_closed(summary), *_open(summary), *_safety(summary), *_emergencies(summary)]
 
 
 def _accounts(summary: Summary) -> list[tuple[str, AccountSummary]]:
@@ -268,6 +270,24 @@ def _open(summary: Summary) -> list[RenderableType]:
     ]
     words = "Open at the end, marked at the last price"
     return [heading(words), positions_table(rows) if rows else Text("nothing")]
+
+
+def _safety(summary: Summary) -> list[RenderableType]:
+    """Levels of the governor and flash crashes, in order of time; the last ones."""
+    lines = summary.safety[-SAFETY_SHOWN:]
+    if not lines:
+        return []
+    made = table("time", "account", "level", "what safety saw", left=("time", "account", "level",
+                 "what safety saw"))  # fmt: skip
+    for line in lines:
+        colour = LEVELS[line.level]
+        made.add_row(
+            line.time[5:19].replace("T", " "), line.account, f"[{colour}]{line.level}[/{colour}]",
+            line.sentence,
+        )  # fmt: skip
+    more = len(summary.safety) - len(lines)
+    words = f"Safety (the last {len(lines)} of {len(summary.safety)})" if more else "Safety"
+    return [heading(words), made]
 
 
 def _emergencies(summary: Summary) -> list[RenderableType]:

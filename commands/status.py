@@ -100,10 +100,14 @@ def accounts_table(accounts: dict[str, Any]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for name, each in accounts.items():
         colour = {"ACTIVE": "green", "REDUCING": "yellow"}.get(each["trading_state"], "red")
+        why = [hold.replace("_", " ") for hold in each["holds"]]
+        why += [f"AI-HFOS {each['hfos']}"] if each["hfos"] != "NORMAL" else []
+        why += ["governor WARN"] if each["governor"] == "WARN" else []
+        held = f" ({', '.join(why)})" if why else ""
         paused = f", [yellow]{' '.join(each['paused'])} paused[/yellow]" if each["paused"] else ""
         table.add_row(
             name,
-            f"[{colour}]{each['trading_state']}[/{colour}]{paused}",
+            f"[{colour}]{each['trading_state']}{held}[/{colour}]{paused}",
             f"{float(each['equity']):,.2f}",
             f"{each['drawdown_pct']:.2f}",
             str(each["open_positions"]),

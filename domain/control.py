@@ -1,14 +1,16 @@
 """The control decider: commands on policy and emergencies in, what came of them out (POL, SAFE).
 
-Every command is answered by exactly one record on `control`, if only by a refusal that says why.
+Every command is answered by exactly one record on `control`, if only by a refusal that says why;
+the governor's STOP, which safety writes there, by the emergency stop.
 The policy is what these records say and nothing else; no decider keeps limits or flags of its own.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from domain.clock_state import ClockState, now
+from domain.control_emergency import reset, stop, trip
 from domain.control_verbs import (
     locked_out,
     pause,
@@ -18,8 +20,8 @@ from domain.control_verbs import (
 )
 from domain.decider import OWN, Decision, Read, Slices
 from domain.market_state import MarketState
-from domain.policy_changes import Change, Refusal, change_policy, difference, fixed_field
-from domain.policy_state import AccountPolicy, ControlState
+from domain.policy_changes import Change, Refusal, change_policy, fixed_field
+from domain.policy_state import RELEASED, AccountPolicy, Brakes, ControlState
 from domain.waits import NOTHING, Waits
 from schemas.control import (
     AccountResume,
@@ -27,12 +29,8 @@ from schemas.control import (
     AccountResumedData,
     CommandRejected,
     CommandRejectedData,
-    EmergencyActivated,
-    EmergencyActivatedData,
     EmergencyReset,
     EmergencyStop,
-    EmergencyWasReset,
-    EmergencyWasResetData,
     LetterSettle,
     LetterSettled,
     PolicyChanged,
@@ -47,7 +45,14 @@ from schemas.control import (
 )
 from schemas.envelope import Envelope
 from schemas.ids import part_id
-from schemas.policy import PROFILES, Policy, profile_policy
+from schemas.policy import PROFILES, profile_policy
+from schemas.safety import (
+    FlashCrashDetected,
+    GovernorLevelChanged,
+    HfosModeChanged,
+    HfosModeChangedData,
+    HfosSet,
+)
 from schemas.topics import (
     CLOCK,
     COMMANDS_CONTROL,
@@ -61,46 +66,30 @@ from schemas.trade import Flat, OrderDecided
 
 COMMANDS = (
     PolicySet, EmergencyStop, EmergencyReset, AccountResume, TradeDelete, SymbolPause, SymbolResume,
-    LetterSettle,
+    LetterSettle, HfosSet,
 )  # fmt: skip
 """What is decided here; every other type on the topic is refused."""
 NOBODY = "unknown"
 """Operator of an answer to a record that names none."""
 
 
-def set_emergency_mode(
-    policy: Policy,
-    *,
-    active: bool,
-    reason: str | None = None,
-    at: str | None = None,
-    emergency_id: str | None = None,
-) -> Policy:
-    """The policy with the emergency on (new trades blocked) or off (fields cleared) (POL-2)."""
-    return policy.model_copy(
-        update={
-            "emergency_mode": active,
-            "allow_new_trades": not active,
-            "emergency_reason": reason if active else None,
-            "emergency_activated_at": at if active else None,
-            "emergency_id": emergency_id if active else None,
-        }
-    )
-
-
-def is_emergency_mode(policy: Policy) -> bool:
-    """True from an emergency stop to its reset (POL-2)."""
-    return policy.emergency_mode
-
-
-def can_open_new_trades(policy: Policy) -> bool:
-    """True when risk may be increased: new trades allowed and no emergency (POL-2)."""
-    return policy.allow_new_trades and not policy.emergency_mode
-
-
 @dataclass(slots=True)
 class CommandsRead:
     """Slice of `commands.control`: nothing is remembered of a command but its answer."""
+
+
+@dataclass(slots=True)
+class BrakesSeen:
+    """Slice of `control`, where safety writes too: what it said last of each account."""
+
+    brakes: dict[str, Brakes] = field(default_factory=dict)
+
+    def fold(self, event: Envelope) -> bool:
+        if not isinstance(event, GovernorLevelChanged | FlashCrashDetected):
+            return False
+        told = event.data
+        self.brakes[event.partitionkey] = Brakes(told.level, told.holds, told.drawdown_epoch)
+        return True
 
 
 @dataclass(slots=True)
@@ -127,12 +116,13 @@ class Control:
     output = CONTROL
     reads: tuple[Read, ...] = (
         Read(COMMANDS_CONTROL, request=True),
+        Read(CONTROL),
         Read(ORDER, full=True),
         Read(MARKET),
         Read(CLOCK),
     )
     waits_on = frozenset[str]()
-    asks_about: tuple[type[Envelope], ...] = ()
+    asks_about: tuple[type[Envelope], ...] = (GovernorLevelChanged, FlashCrashDetected)
 
     def __init__(self, partition: int, partitions: int) -> None:
         self.partition, self.partitions = partition, partitions
@@ -140,7 +130,12 @@ class Control:
     def begin(self, topic: str) -> Any:
         if topic == OWN:
             return ControlOwn()
-        states = {ORDER.name: FlatSeen, MARKET.name: MarketState, CLOCK.name: ClockState}
+        states = {
+            CONTROL.name: BrakesSeen,
+            ORDER.name: FlatSeen,
+            MARKET.name: MarketState,
+            CLOCK.name: ClockState,
+        }
         return states.get(topic, CommandsRead)()
 
     def evolve(self, topic: str, state: Any, event: Envelope) -> bool:
@@ -167,6 +162,9 @@ class Control:
         return NOTHING
 
     def asks(self, slices: Slices, fact: Envelope) -> Iterable[str]:
+        """The account that the governor stops."""
+        if isinstance(fact, GovernorLevelChanged | FlashCrashDetected):
+            return (fact.partitionkey,) if fact.data.level == "STOP" else ()
         return ()
 
     def decide(
@@ -179,6 +177,16 @@ class Control:
         self, slices: Slices, cause: Envelope, account: str, record_id: str
     ) -> Decision | Refusal | None:
         current = slices[OWN].policies.accounts.get(account)
+        if current is not None:
+            held = slices[CONTROL.name].brakes.get(account, RELEASED)
+            brakes = replace(held, hfos=current.brakes.hfos)
+            current = replace(current, brakes=brakes)
+        if isinstance(cause, GovernorLevelChanged | FlashCrashDetected):
+            told = cause.data
+            return current and trip(
+                current, sentence=told.sentence, epoch=told.drawdown_epoch, record_id=record_id,
+                at=now(slices, cause),
+            )  # fmt: skip
         if not isinstance(cause, COMMANDS):
             return Refusal(
                 "UNKNOWN_COMMAND",
@@ -195,13 +203,17 @@ class Control:
         if current is None:
             return _no_account(account)
         if isinstance(cause, EmergencyStop):
-            return _stop(current, cause, record_id, now(slices, cause))
+            given = cause.data
+            return stop(current, operator=given.operator, reason=given.reason,
+                        record_id=record_id, at=now(slices, cause))  # fmt: skip
         if isinstance(cause, EmergencyReset):
             flats: tuple[FlatSeen, ...] = slices[ORDER.name]
             seen = flats[partition_of(account, len(flats))].flat.get(account)
-            return _reset(current, cause, record_id, seen)
+            return reset(current, cause, record_id, seen)
         if isinstance(cause, TradeDelete):
             return _delete(cause, account, record_id)
+        if isinstance(cause, HfosSet):
+            return _hfos(current, cause)
         if isinstance(cause, SymbolPause | SymbolResume):
             return pause(current, cause, record_id, slices[MARKET.name])
         return _resume(cause, account)
@@ -257,7 +269,8 @@ def _set_policy(
     excluded = locked_out(change, data.operator)
     if excluded is not None:
         return excluded
-    item = policy_change(record_id, account, current, change, command)
+    item = policy_change(record_id, account, current, change,
+                         operator=data.operator, reason=data.reason)  # fmt: skip
     return Decision(PolicyChanged, account, PolicyChangedData(items=(item,)))
 
 
@@ -276,71 +289,26 @@ def _open(command: PolicySet, account: str, record_id: str) -> Decision | Refusa
     if excluded is not None:
         return excluded
     opened = Change(change.policy, change.before, {"profile": given, **change.after})
-    item = policy_change(record_id, account, None, opened, command)
+    item = policy_change(
+        record_id, account, None, opened, operator=data.operator, reason=data.reason
+    )
     return Decision(PolicyChanged, account, PolicyChangedData(items=(item,)))
 
 
-def _stop(
-    current: AccountPolicy, command: EmergencyStop, record_id: str, at: str
-) -> Decision | Refusal:
-    if is_emergency_mode(current.policy):
+def _hfos(current: AccountPolicy, command: HfosSet) -> Decision | Refusal:
+    """SAFE-9: the mode that an AI-HFOS asks risk to obey."""
+    data, before = command.data, current.brakes.hfos
+    if data.mode == before:
         return Refusal(
-            "ALREADY_ACTIVE",
-            f"The emergency stop of {current.account} is active since "
-            f"{current.policy.emergency_activated_at} ({current.policy.emergency_reason}); "
-            "nothing more is to be done",
-            current.policy.emergency_id,
+            "NO_CHANGE",
+            f"The AI-HFOS mode of {current.account} is {before} already; nothing is to be done",
+            data.mode,
+            before,
         )
-    data = command.data
-    stopped = set_emergency_mode(
-        current.policy, active=True, reason=data.reason, at=at, emergency_id=record_id
+    told = HfosModeChangedData(
+        mode=data.mode, before=before, operator=data.operator, reason=data.reason
     )
-    change = difference(current.policy, stopped)
-    item = policy_change(record_id, current.account, current, change, command)
-    return Decision(
-        EmergencyActivated,
-        current.account,
-        EmergencyActivatedData(emergency_id=record_id, activated_at=at, items=(item,)),
-    )
-
-
-def _reset(
-    current: AccountPolicy, command: EmergencyReset, record_id: str, seen: tuple[str, str] | None
-) -> Decision | Refusal:
-    """SAFE-2: once this very emergency was recorded as flat, by a named operator with a reason."""
-    data, emergency = command.data, current.policy.emergency_id
-    if not is_emergency_mode(current.policy) or emergency is None:
-        return Refusal(
-            "NO_EMERGENCY", f"No emergency stop of {current.account} is active; nothing to reset"
-        )
-    if not data.reason.strip():
-        return Refusal(
-            "OUT_OF_RANGE",
-            "reason: a reset needs one; say in words why it is safe to go on",
-            data.reason,
-            "1 to 500 characters",
-        )
-    if seen is None or seen[0] != emergency:
-        return Refusal(
-            "NOT_FLAT",
-            f"{current.account} was not reported flat since emergency stop {emergency}; wait for "
-            "its `flat` on trade.order (`quantum emergency status`), then send the reset again",
-            emergency,
-            "flat of this emergency",
-        )
-    after = set_emergency_mode(current.policy, active=False)
-    change = difference(current.policy, after)
-    item = policy_change(record_id, current.account, current, change, command)
-    return Decision(
-        EmergencyWasReset,
-        current.account,
-        EmergencyWasResetData(
-            emergency_id=emergency,
-            flat_id=seen[1],
-            drawdown_epoch=current.drawdown_epoch + 1,
-            items=(item,),
-        ),
-    )
+    return Decision(HfosModeChanged, current.account, told)
 
 
 def _resume(command: AccountResume, account: str) -> Decision | Refusal:

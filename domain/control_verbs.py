@@ -7,16 +7,13 @@ from difflib import get_close_matches
 from domain.decider import Decision
 from domain.market_state import MarketState
 from domain.policy_changes import Change, Refusal, difference
-from domain.policy_state import AccountPolicy, trading_state
+from domain.policy_state import RELEASED, AccountPolicy, trading_state
 from schemas.control import (
-    EmergencyReset,
-    EmergencyStop,
     LetterSettle,
     LetterSettled,
     PolicyChange,
     PolicyChanged,
     PolicyChangedData,
-    PolicySet,
     SymbolPause,
     SymbolResume,
 )
@@ -65,7 +62,9 @@ def policy_change(
     account: str,
     current: AccountPolicy | None,
     change: Change,
-    command: PolicySet | EmergencyStop | EmergencyReset | SymbolPause | SymbolResume,
+    *,
+    operator: str,
+    reason: str,
 ) -> PolicyChange:
     """The part that says a change: the next version, who, why, and where each value came from."""
     version = current.version + 1 if current else 1
@@ -75,13 +74,17 @@ def policy_change(
         id=part_id(record_id, 0),
         account=account,
         version=version,
-        operator=command.data.operator,
-        reason=command.data.reason,
+        operator=operator,
+        reason=reason,
         before=change.before,
         after=change.after,
         policy=change.policy,
         origins=origins,
-        trading_state=trading_state(change.policy),
+        trading_state=trading_state(
+            change.policy,
+            current.brakes if current else RELEASED,
+            current.drawdown_epoch if current else 0,
+        ),
     )
 
 
@@ -117,7 +120,8 @@ def pause(
     after = (*paused, symbol) if pausing else tuple(name for name in paused if name != symbol)
     changed = current.policy.model_copy(update={"paused_symbols": after})
     change = difference(current.policy, changed)
-    item = policy_change(record_id, current.account, current, change, command)
+    item = policy_change(record_id, current.account, current, change,
+                         operator=command.data.operator, reason=command.data.reason)  # fmt: skip
     return Decision(PolicyChanged, current.account, PolicyChangedData(items=(item,)), symbol)
 
 

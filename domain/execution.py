@@ -23,6 +23,7 @@ from schemas.control import EmergencyActivated, EmergencyWasReset, PolicyChanged
 from schemas.envelope import Envelope
 from schemas.ids import part_id
 from schemas.market import ClockTicked
+from schemas.safety import FlashCrashDetected, GovernorLevelChanged, HfosModeChanged
 from schemas.scalars import micros
 from schemas.topics import CLOCK, CONTROL, EXECUTION_RES, MARKET, ORDER, SIGNAL_SAFE, partition_of
 from schemas.trade import (
@@ -57,6 +58,7 @@ class Execution:
     waits_on = frozenset({OWN, SIGNAL_SAFE.name, CONTROL.name, EXECUTION_RES.name, MARKET.name})
     asks_about: tuple[type[Envelope], ...] = (
         ClockTicked, ExecutionReported, PolicyChanged, EmergencyActivated, EmergencyWasReset,
+        GovernorLevelChanged, FlashCrashDetected, HfosModeChanged,
     )  # fmt: skip
 
     def __init__(self, partition: int, partitions: int) -> None:
@@ -98,6 +100,9 @@ class Execution:
             return sorted(names)
         if isinstance(fact, ExecutionReported):
             return (fact.partitionkey,)
+        if isinstance(fact, GovernorLevelChanged | FlashCrashDetected | HfosModeChanged):
+            here = partition_of(fact.partitionkey, self.partitions) == self.partition
+            return (fact.partitionkey,) if here else ()
         if isinstance(fact, PolicyChanged | EmergencyActivated | EmergencyWasReset):
             named = {change.account for change in fact.data.items}
             return sorted(a for a in named if partition_of(a, self.partitions) == self.partition)

@@ -15,6 +15,7 @@ PROCESSORS: dict[str, tuple[str, str]] = {
     "execution": ("domain.execution", "Execution"),
     "venue": ("domain.venue", "Venue"),
     "positions": ("domain.positions", "Positions"),
+    "safety": ("domain.safety", "Safety"),
 }
 REHEARSAL = FaultPlan(lost_answer_every=40, lost_request_every=60)
 """Faults of the simulated venue in every run: one answer in 40 and one request in 60 get lost, so

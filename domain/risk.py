@@ -214,9 +214,10 @@ class Risk:
         """Limits of an entry and of an exit, made once a policy version: a cache, no state."""
         known = self._limits.get(policy.account)
         if known is None or known[0] is not policy:
+            cautious = ("hfos_cautious_pct",) if policy.brakes.hfos == "CAUTIOUS" else ()
             known = (
                 policy,
-                tuple(policy.limit(name) for name in ENTRY_LIMITS),
+                tuple(policy.limit(name) for name in (*ENTRY_LIMITS, *cautious)),
                 tuple(policy.limit(name) for name in EXIT_LIMITS),
             )
             self._limits[policy.account] = known

@@ -98,6 +98,14 @@ class Case:
         return self.here.quantity != ZERO and (self.here.quantity > ZERO) != (self.side == "BUY")
 
     @property
+    def multiplier(self) -> Decimal:
+        """What the risk target is multiplied with: less than 1 while an AI-HFOS asks for caution
+        (SAFE-9)."""
+        if self.policy.brakes.hfos == "CAUTIOUS":
+            return self.policy.number("hfos_cautious_pct") / HUNDRED
+        return SIZING_MULTIPLIER
+
+    @property
     def quantity(self) -> Decimal:
         return self.size.quantity if self.size else ZERO
 
@@ -161,7 +169,7 @@ class Case:
         if self.stop is not None:
             cap_pct = number("max_risk_trade_pct")
             pct = risk_pct(
-                target_pct=number("risk_target_pct"), multiplier=SIZING_MULTIPLIER, cap_pct=cap_pct
+                target_pct=number("risk_target_pct"), multiplier=self.multiplier, cap_pct=cap_pct
             )
             caps["risk_target"] = risk_quantity(equity=equity, pct=pct, unit_risk=unit_risk)
             caps["max_risk_trade"] = (share * cap_pct - here.risk) / unit_risk

@@ -34,6 +34,8 @@ def figures(case: Case, signal_time: str) -> dict[str, str]:
             "stop": case.stop,
             "target": case.target,
         }
+        if case.policy.brakes.hfos == "CAUTIOUS":
+            numbers["sizing_multiplier"] = case.multiplier
         if known is not None:
             numbers["atr"], numbers["atr_pct"] = known.hourly.atr, known.hourly.atr_pct
             numbers["candle_volume"] = known.candle.volume if known.candle else None

@@ -9,8 +9,15 @@ from decimal import Decimal
 from domain.risk_book import SECOND_US
 from domain.risk_case import Case
 from schemas.reasons import SENTENCES, EntryReason
+from schemas.safety import Hold
 from schemas.scalars import text
 from schemas.trade import Failure, Signal
+
+WHY_HELD: dict[Hold, str] = {
+    "drawdown": "drawdown past the governor's limit",
+    "daily_loss": "loss of the day past its limit",
+    "flash_crash": "a flash crash",
+}
 
 
 def shown(value: Decimal) -> str:
@@ -58,12 +65,20 @@ def halted(case: Case) -> Failure | None:
     if case.stopped:
         note = "A decision of risk failed for this account: entries wait until it is resumed"
         return fail(EntryReason.HALTED, case, sentence=note)
-    return fail(EntryReason.HALTED, case) if case.policy.is_emergency_mode() else None
+    return fail(EntryReason.HALTED, case) if case.policy.trading_state() == "HALTED" else None
 
 
 def reducing(case: Case) -> Failure | None:
-    state = case.policy.trading_state()
-    return fail(EntryReason.REDUCING, case) if state == "REDUCING" else None
+    if case.policy.trading_state() != "REDUCING":
+        return None
+    held = case.policy.governor()[1]
+    why = [WHY_HELD[hold] for hold in held]
+    if case.policy.brakes.hfos == "REDUCING":
+        why.append("AI-HFOS mode REDUCING")
+    if not why:
+        return fail(EntryReason.REDUCING, case)
+    note = f"Only reductions are allowed: {', '.join(why)}"
+    return fail(EntryReason.REDUCING, case, sentence=note)
 
 
 def stale_signal(case: Case) -> Failure | None:

@@ -13,6 +13,8 @@ from domain.market_state import ClosedCandle
 from domain.regime import HourlyRange
 from domain.strategy import Bar
 
+MINUTE_US = 60_000_000
+
 
 class Point(NamedTuple):
     """The last price of a symbol: `at` its canonical time, `point` its place on a candle's path."""
@@ -55,9 +57,9 @@ class Outside(Protocol):
     def before(self, symbol: str) -> Decimal | None:
         """The price before the last."""
 
-    def recent(self, symbol: str) -> list[tuple[int, Decimal]]:
-        """Time in microseconds and price of the last minute's points, oldest first, with the one
-        that held at its beginning."""
+    def recent(self, symbol: str, kept_us: int = MINUTE_US) -> list[tuple[int, Decimal]]:
+        """Time in microseconds and price of the points of the last `kept_us`, oldest first, with
+        the one that held at their beginning."""
 
     def candle(self, symbol: str) -> ClosedCandle | None:
         """The last closed candle."""

@@ -49,7 +49,7 @@ class Source:
         self.decider = decider
         self.partition = partition
         self.name = f"/{decider.name}/{partition}"
-        self.output = f"{decider.output.name}/{partition}"
+        self.output = f"{decider.output.name}/{partition if decider.output.keyed else 0}"
         self.epoch = 0
         self.sequence = 0
         self.duplicates = 0

@@ -44,6 +44,9 @@ class Waits:
     """Woken by the first tick at which the last price meets one."""
     bounds: Sequence[EquityBound] = ()
     """Woken by the first prices that meet one."""
+    moves: Sequence[tuple[str, Decimal]] = ()
+    """Symbols and percentages: woken by each price that stands that much above or below one of the
+    minute before it."""
     at_us: int | None = None
     """Woken by the first tick at or after this event time, microseconds."""
     every_tick: bool = False

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from gateways.candles import Candles, exact
 from gateways.feed_records import Scripted, milliseconds, stamp
-from schemas.control import PolicySet, PolicySetData
+from schemas.control import EmergencyReset, EmergencyResetData, PolicySet, PolicySetData
 from schemas.ids import natural_id, part_id
 from schemas.policy import Profile
 from schemas.scalars import text
@@ -32,6 +32,10 @@ SOURCE_DEMO = "/demo"
 SOURCE_PROBE = "/probe"
 ORIGIN = "probe"
 PROBE_ACCOUNT = "probe"
+BREAKER_ACCOUNT = "hot"
+RESET_AT = "2021-05-19T06:00:00.000000Z"
+RESET_BY = "risk-desk"
+"""Who lifts the drawdown breaker of `hot`, and when: once, before the crash."""
 BLOCK_MINUTES = 105
 EVERY_MINUTES = 30 * 60
 """From one block of probes to the next: a night, a morning and the crash in the demo's three
@@ -63,8 +67,10 @@ ACCOUNTS = (
             "start_equity_usdt": "2000",
             "max_size_pct": "100",
             "risk_target_pct": "4",
+            "governor_reducing_pct": "100",
+            "daily_loss_pct": "100",
         },
-        "the same strategy with settings chosen to run into limits",
+        "the same strategy with settings chosen to run into limits, the drawdown breaker included",
     ),
     Account(
         PROBE_ACCOUNT,
@@ -137,10 +143,28 @@ def opening_policies(start: date | datetime) -> Iterator[Scripted]:
         yield Scripted(time, COMMANDS_CONTROL.name, event)
 
 
+def breaker_reset(start: date | datetime, end: date | datetime) -> Iterator[Scripted]:
+    """The one reset of `hot`, whose breaker has tripped by then: hours before the crash."""
+    first, last = stamp(milliseconds(start)), stamp(milliseconds(end))
+    if first < RESET_AT < last:
+        event = EmergencyReset(
+            id=natural_id("demo reset", BREAKER_ACCOUNT, RESET_AT),
+            source=SOURCE_DEMO,
+            subject=BREAKER_ACCOUNT,
+            time=RESET_AT,
+            partitionkey=BREAKER_ACCOUNT,
+            data=EmergencyResetData(
+                operator=RESET_BY, reason="the breaker tripped, the book is flat, the demo goes on"
+            ),
+        )
+        yield Scripted(RESET_AT, COMMANDS_CONTROL.name, event)
+
+
 def demo_script(
     files: Sequence[Candles], *, start: date | datetime, end: date | datetime
 ) -> tuple[Scripted, ...]:
-    """Opening policies and probes of a run over [start, end), in order of time.
+    """Opening policies, probes and the breaker's reset of a run over [start, end), in order of
+    time.
 
     Probes come in blocks over the first two symbols: one at the start, then every
     :data:`EVERY_MINUTES` as long as a whole one fits; a shorter run gets the part that fits.
@@ -153,7 +177,8 @@ def demo_script(
         if begins > first and begins + BLOCK_MINUTES * 60_000 > last:
             break
         script += [item for item in _block_records(files, pair, begins) if item.time < stamp(last)]
-    return tuple(script)
+    script += breaker_reset(start, end)
+    return tuple(sorted(script, key=lambda item: item.time))
 
 
 def _block_records(

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from schemas.policy import Policy
 from schemas.positions import EquityItem, PositionItem, TradeClosedItem
+from schemas.safety import HfosMode, Hold, Level
 from schemas.scalars import dec
 from schemas.trade import Dropped, Ended, Filled, Funded, Order, Transferred, Unknown, Verdict
 
@@ -95,6 +96,10 @@ class AccountSummary:
     policy: Policy | None = None
     policy_version: int = 0
     trading_state: str = "ACTIVE"
+    governor: Level = "NORMAL"
+    holds: tuple[Hold, ...] = ()
+    hfos: HfosMode = "NORMAL"
+    flash_crashes: int = 0
     signals: int = 0
     intents: int = 0
     confidence_sum: Decimal = ZERO

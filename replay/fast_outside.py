@@ -160,10 +160,10 @@ class FastOutside:
         n, known = self.points(symbol) - 2, self._known[symbol]
         return known.price(known.rows.price(n)) if n >= 0 else None
 
-    def recent(self, symbol: str) -> list[tuple[int, Decimal]]:
+    def recent(self, symbol: str, kept_us: int = RECENT_US) -> list[tuple[int, Decimal]]:
         n, known = self.points(symbol) - 1, self._known[symbol]
         out: list[tuple[int, Decimal]] = []
-        since = self.point_us(symbol, n) - RECENT_US if n >= 0 else 0
+        since = self.point_us(symbol, n) - kept_us if n >= 0 else 0
         while n >= 0:
             at = self.point_us(symbol, n)
             out.append((at, known.price(known.rows.price(n))))

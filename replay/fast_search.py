@@ -26,6 +26,7 @@ from replay.backtest_course import (
     Rows,
     path_ticks,
 )
+from replay.fast_moves import FastMoves
 from replay.fast_outside import FastOutside
 
 NEVER = 1 << 62
@@ -53,6 +54,7 @@ class FastSearch:
         self._due: dict[int, int] = {}
         self._touches: dict[tuple[str, int, int], _Touch] = {}
         self._grids: dict[str, Floats] = {}
+        self._moves: dict[str, FastMoves] = {}
         self._priced = np.flatnonzero(course.has[:-1])
 
     def expect(self, number: int, waits: Waits) -> None:
@@ -82,6 +84,8 @@ class FastSearch:
             yield self._price_place(level.symbol, self._touch(level, self._points(level)))
         for level in waits.tick_levels:
             yield self._tick_level(level)
+        for symbol, pct in waits.moves:
+            yield self._move(symbol, pct)
         for symbol, regime in waits.regimes:
             yield self._regime(symbol, regime)
         for bound in waits.bounds:
@@ -110,6 +114,13 @@ class FastSearch:
         place = self._price_place(level.symbol, self._touch(level, since))
         here = self.outside.place
         return NEVER if place >= NEVER else self.course.tick_after(max(place, here))
+
+    def _move(self, symbol: str, pct: Decimal) -> int:
+        moves = self._moves.get(symbol)
+        if moves is None:
+            moves = self._moves[symbol] = FastMoves(self.course.rows[symbol])
+        ordinal = moves.next(self.outside.points(symbol), pct)
+        return NEVER if ordinal is None else self._price_place(symbol, ordinal)
 
     def _regime(self, symbol: str, regime: str) -> int:
         rows, hours = self.course.rows[symbol], self.outside.hours(symbol)

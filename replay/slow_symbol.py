@@ -1,10 +1,12 @@
 """One symbol on the slow path: its candles as plain lists, and the levels that wait for it."""
 
+from decimal import Decimal
 from fractions import Fraction
 
 from domain.points import path
 from domain.regime import UNIT, HourlyRange
 from replay.backtest_course import INSTANTS, MINUTE_US, Rows
+from replay.fast_moves import BEFORE, SLACK, moved
 from replay.fast_search import NEVER
 from schemas.scalars import time_text
 
@@ -66,6 +68,23 @@ class SlowSymbol:
         row, point = divmod(ordinal, INSTANTS)
         opened_us: int = self.opened_us[self.warm + row]
         return opened_us + point * (MINUTE_US // INSTANTS)
+
+    def is_wide(self, pct: Decimal) -> bool:
+        """Whether the last three candles span a move of `pct` percent; the last one is open."""
+        if not self.path:
+            return False
+        rows = self.ticks[max(self.row - 3, self.warm) : self.row]
+        if not rows:
+            return False  # the warm-up has no prices
+        low, high = min(row[2] for row in rows), max(row[1] for row in rows)
+        return bool(high - low >= low * float(pct) / 100 * (1 - SLACK))
+
+    def moved(self, point: int, pct: Decimal) -> bool:
+        """Whether the price of the open candle's `point` moved that far within a minute."""
+        if not self.path:
+            return False
+        n = self.points(point) - 1
+        return moved([self.price(i) for i in range(max(n - BEFORE, 0), n + 1)], pct)
 
     def close(self, minute: int) -> bool:
         """Close the candle that opened in a minute; False: none did."""

@@ -48,6 +48,9 @@ class SlowWalk:
         self._closers: list[tuple[int, Waits]] = []
         self._lookers: list[tuple[int, Waits]] = []
         """Those who wait for ticks, for candles, and those who look at every price."""
+        self._movers: list[tuple[int, SlowSymbol, Decimal]] = []
+        self._wide = False
+        """Whether a symbol that someone waits for to move may have, in the candle that is open."""
         self._until, self._point = 0, -1
         self.market_offset, self.clock_offset = 1, 0
         self._market_us, self._traded_us, self._closed_us = course.listed_us, -1, -1
@@ -77,6 +80,7 @@ class SlowWalk:
         for minute in range(minutes + 1):
             self._point = -1
             opened = [pair for pair in levels if pair[0].open(minute)]
+            self._wide = any(symbol.is_wide(pct) for _, symbol, pct in self._movers)
             base = minute * INSTANTS * STAGES
             for point in range(INSTANTS if minute < minutes else 1):
                 if settled and base // STAGES in settled:
@@ -107,7 +111,7 @@ class SlowWalk:
         """Look at the prices of a point; whether one meets a level, or someone looks at all."""
         self._point = point
         self.market_offset += 1
-        touched = bool(self._lookers)
+        touched = self._wide or bool(self._lookers)
         for symbol, level in opened:
             price = symbol.path[point]
             if price <= level.low or price >= level.high:
@@ -158,6 +162,8 @@ class SlowWalk:
             if w.every_tick or w.at_us is not None or w.regimes or w.tick_levels
         ]  # fmt: skip
         self._closers = [(n, w) for n, w in every if w.every_close or w.bars or w.every_closes]
+        self._movers = [(n, self._known[symbol], pct) for n, w in every for symbol, pct in w.moves]
+        self._wide = any(symbol.is_wide(pct) for _, symbol, pct in self._movers)
         self._lookers = [(n, w) for n, w in every if w.every_price or w.bounds]
         for symbol, levels in self._levels.items():
             levels.set(self._rows_of(symbol, "levels"))
@@ -184,6 +190,8 @@ class SlowWalk:
         for name, symbol in self._known.items():
             if symbol.path:
                 met.update(self._levels[name].met(symbol.path[self._point]))
+        if self._wide:
+            met.update(n for n, symbol, pct in self._movers if symbol.moved(self._point, pct))
         for number, waits in self._lookers:
             if waits.every_price or any(self._bound_met(bound) for bound in waits.bounds):
                 met.add(number)
@@ -262,13 +270,13 @@ class SlowWalk:
         n = known.points(self._point) - 2
         return None if n < 0 else self._decimal(known, known.price(n))
 
-    def recent(self, symbol: str) -> list[tuple[int, Decimal]]:
+    def recent(self, symbol: str, kept_us: int = RECENT_US) -> list[tuple[int, Decimal]]:
         known = self._known[symbol]
         n = known.points(self._point) - 1
         out: list[tuple[int, Decimal]] = []
         while n >= 0:
             out.append((known.point_us(n), self._decimal(known, known.price(n))))
-            if out[-1][0] <= out[0][0] - RECENT_US:
+            if out[-1][0] <= out[0][0] - kept_us:
                 break
             n -= 1
         return out[::-1]

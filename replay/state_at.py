@@ -98,6 +98,9 @@ class State:
             policy = account.policy
             accounts[name] = {
                 "trading_state": account.trading_state,
+                "governor": account.governor,
+                "holds": list(account.holds),
+                "hfos": account.hfos,
                 "emergency": account.emergency_open,
                 "equity": text(account.equity(marks)),
                 "transfers": text(account.booked("transfers")),

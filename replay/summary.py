@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from domain.policy_state import ControlState
 from domain.regime import HourlyRange
 from replay.account_summary import ZERO, AccountSummary
-from schemas.control import EmergencyActivated, EmergencyWasReset, PolicyChange, PolicyChanged
+from schemas.control import EmergencyActivated, EmergencyWasReset, PolicyChanged
 from schemas.envelope import Envelope
 from schemas.market import (
     CandlesClosed,
@@ -28,6 +29,13 @@ from schemas.positions import (
     PositionItem,
     PositionUpdated,
     TradeClosedItem,
+)
+from schemas.safety import (
+    DrawdownEpochOpened,
+    EquityMarked,
+    FlashCrashDetected,
+    GovernorLevelChanged,
+    Level,
 )
 from schemas.scalars import EPOCH_TEXT, dec
 from schemas.trade import (
@@ -102,6 +110,16 @@ class EmergencyLine:
     reset_at: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SafetyLine:
+    """A change of an account's standing, as safety told it."""
+
+    time: str
+    account: str
+    level: Level
+    sentence: str
+
+
 class Summary:
     """Fold valid events in with :meth:`fold`; ask for figures whenever wanted."""
 
@@ -123,6 +141,8 @@ class Summary:
         self.commands_rejected: Counter[str] = Counter()
         self.verdicts: deque[VerdictLine] = deque(maxlen=RING)
         self.emergencies: list[EmergencyLine] = []
+        self.safety: list[SafetyLine] = []
+        self._control = ControlState()
         self._requests: set[str] = set()
         self._fold: dict[str, Callable[[Any], None]] = {
             "market.prices.observed.v1": self._prices,
@@ -133,6 +153,11 @@ class Summary:
             "policy.changed.v2": self._policy,
             "emergency.activated.v2": self._activated,
             "emergency.reset.v2": self._reset,
+            "safety.equity.marked.v1": self._marked,
+            "safety.governor.level_changed.v1": self._level,
+            "market.flash_crash_detected.v1": self._flash,
+            "ai.hfos.mode_changed.v1": self._braked,
+            "drawdown.epoch_opened.v1": self._epoch,
             "command.rejected.v1": self._rejected,
             "trade.signal.published.v1": self._proposed,
             "trade.intent.published.v1": self._proposed,
@@ -201,17 +226,41 @@ class Summary:
 
     # ------------------------------------------------------------------ control
 
-    def _changes(self, changes: Iterable[PolicyChange]) -> None:
-        for change in changes:
-            account = self.account(change.account)
-            account.policy, account.policy_version = change.policy, change.version
-            account.trading_state = change.trading_state
+    def _braked(self, event: Envelope) -> None:
+        """Fold what every worker folds of control, and take over what follows from it."""
+        self._control.fold(event)
+        known = self._control.accounts.get(event.partitionkey)
+        if known is None:
+            return
+        account = self.account(event.partitionkey)
+        account.policy, account.policy_version = known.policy, known.version
+        account.trading_state = known.trading_state()
+        account.governor, account.holds = known.governor()
+        account.hfos = known.brakes.hfos
 
     def _policy(self, event: PolicyChanged) -> None:
-        self._changes(event.data.items)
+        self._braked(event)
+
+    def _marked(self, event: EquityMarked | GovernorLevelChanged | FlashCrashDetected) -> None:
+        nav = self.account(event.partitionkey).nav
+        nav.drawdown_max_pct = max(nav.drawdown_max_pct, dec(event.data.drawdown_pct))
+
+    def _level(self, event: GovernorLevelChanged | FlashCrashDetected) -> None:
+        self._braked(event)
+        self._marked(event)
+        data = event.data
+        self.safety.append(SafetyLine(event.time, event.partitionkey, data.level, data.sentence))
+
+    def _flash(self, event: FlashCrashDetected) -> None:
+        self._level(event)
+        self.account(event.partitionkey).flash_crashes += 1
+
+    def _epoch(self, event: DrawdownEpochOpened) -> None:
+        self._braked(event)
+        self.account(event.partitionkey).nav.new_epoch()
 
     def _activated(self, event: EmergencyActivated) -> None:
-        self._changes(event.data.items)
+        self._braked(event)
         for change in event.data.items:
             account = self.account(change.account)
             account.emergencies += 1
@@ -223,7 +272,7 @@ class Summary:
             )
 
     def _reset(self, event: EmergencyWasReset) -> None:
-        self._changes(event.data.items)
+        self._braked(event)
         for change in event.data.items:
             account = self.account(change.account)
             account.emergency_open = False

@@ -32,6 +32,9 @@ def account_json(account: AccountSummary, marks: dict[str, Decimal]) -> dict[str
     equity, start = account.equity(marks), account.booked("transfers")
     return {
         "trading_state": account.trading_state,
+        "governor": account.governor,
+        "holds": list(account.holds),
+        "hfos": account.hfos,
         "policy_version": account.policy_version,
         "paused": list(account.policy.paused_symbols) if account.policy else [],
         "equity": text(equity),
@@ -57,6 +60,7 @@ def account_json(account: AccountSummary, marks: dict[str, Decimal]) -> dict[str
         "slippage_max_pct": statistic(account.slippage_max_pct),
         "unknown": account.unknown,
         "emergencies": account.emergencies,
+        "flash_crashes": account.flash_crashes,
         "transfers": text(start),
         "realised": text(account.booked("realised")),
         "fees": text(account.booked("fees")),

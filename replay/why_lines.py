@@ -241,6 +241,35 @@ def _change_line(change: Any) -> str:
     )
 
 
+def _standing(event: Any, items: tuple[Any, ...]) -> Text:
+    """A record of safety: its sentence, the figures it was found with, the limits."""
+    data = event.data
+    head = getattr(data, "sentence", None) or f"equity marked ({data.why})"
+    seen = [f"seen {o.time[:19]}: equity {o.equity}, NAV {o.nav}" for o in data.observed]
+    figures = (
+        f"drawdown {data.drawdown_pct} % of NAV high {data.high_water_mark}, loss of the day "
+        f"{data.day_loss_pct} %, gross {data.gross}"
+    )
+    limits = ", ".join(f"{limit.name} {limit.value} ({origin(limit)})" for limit in data.limits)
+    return f"safety of {event.partitionkey}: {head}", (*seen, figures, f"limits: {limits}")
+
+
+def _hfos(event: Any, items: tuple[Any, ...]) -> Text:
+    data = event.data
+    return (
+        f"AI-HFOS mode of {event.partitionkey}: {data.before} to {data.mode}, by {data.operator} "
+        f"({data.reason})"
+    ), ()
+
+
+def _epoch(event: Any, items: tuple[Any, ...]) -> Text:
+    data = event.data
+    return (
+        f"drawdown epoch {data.drawdown_epoch} of {event.partitionkey} opened by {data.operator} "
+        f"({data.reason})"
+    ), ()
+
+
 def _emergency(event: Any, items: tuple[Any, ...]) -> Text:
     word = "activated" if event.type.startswith("emergency.activated") else "reset"
     return f"emergency stop {word}: {_change_line(items[0])}" if items else word, ()
@@ -325,6 +354,11 @@ _TELLERS: dict[str, Callable[[Any, tuple[Any, ...]], Text]] = {
     "policy.changed.v2": _policy,
     "emergency.activated.v2": _emergency,
     "emergency.reset.v2": _emergency,
+    "safety.equity.marked.v1": _standing,
+    "safety.governor.level_changed.v1": _standing,
+    "market.flash_crash_detected.v1": _standing,
+    "ai.hfos.mode_changed.v1": _hfos,
+    "drawdown.epoch_opened.v1": _epoch,
     "command.policy.set.v1": _command,
     "command.emergency.stop.v1": _command,
     "command.emergency.reset.v1": _command,

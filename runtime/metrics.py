@@ -118,6 +118,15 @@ _TABLE = (
         "quantum_unrealised_pnl_percent", "gauge", "positions", "unrealised result as % of "
         "exposure; 0 without any",
     ),
+    Metric(
+        "quantum_drawdown_percent", "gauge", "safety", "fall of NAV below its high when safety "
+        "told of the account last", ("account",),
+    ),
+    Metric(
+        "quantum_governor_changes_total", "counter", "safety", "changes of an account's level",
+        ("level",),
+    ),
+    Metric("quantum_flash_crashes_total", "counter", "safety", "flash crashes detected"),
     Metric("quantum_projection_lag_records", "gauge", "projector", "records not projected yet"),
     Metric("quantum_projection_records_total", "counter", "projector", "records projected"),
     Metric("quantum_projection_reconnects_total", "counter", "projector", "Kafka or Postgres away"),

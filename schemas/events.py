@@ -4,7 +4,17 @@ from typing import Annotated, get_args
 
 from pydantic import Field, TypeAdapter
 
-from schemas import control, control_v1, market, positions, sources, trade, trade_commands, venue
+from schemas import (
+    control,
+    control_v1,
+    market,
+    positions,
+    safety,
+    sources,
+    trade,
+    trade_commands,
+    venue,
+)
 from schemas.envelope import Envelope
 
 Event = Annotated[
@@ -21,6 +31,7 @@ Event = Annotated[
     | control.SymbolPause
     | control.SymbolResume
     | control.LetterSettle
+    | safety.HfosSet
     | trade_commands.PositionClose
     | trade_commands.PositionReduce
     | trade_commands.AccountFlatten
@@ -34,6 +45,11 @@ Event = Annotated[
     | control.CommandRejected
     | control.WorkerStarted
     | control.WorkerNotice
+    | safety.EquityMarked
+    | safety.GovernorLevelChanged
+    | safety.FlashCrashDetected
+    | safety.HfosModeChanged
+    | safety.DrawdownEpochOpened
     | trade.SignalPublished
     | trade.IntentPublished
     | trade.SignalJudged

@@ -26,16 +26,20 @@ PEOPLE = "people"
 FEED = "feed"
 READERS: dict[str, tuple[str, ...]] = {
     topics.COMMANDS_CONTROL.name: ("control",),
-    topics.CONTROL.name: ("signals", "risk", "execution", "gateway", "positions"),
+    topics.CONTROL.name: (
+        "control", "signals", "risk", "execution", "gateway", "positions", "safety",
+    ),
     topics.ORDER.name: ("gateway", "risk", "control"),
     topics.EXECUTION_RES.name: ("positions", "execution", "risk"),
-    topics.POSITION_UPDATE.name: ("risk", "signals"),
+    topics.POSITION_UPDATE.name: ("safety", "risk", "signals"),
     topics.VENUE_REQUEST.name: ("venue",),
     topics.VENUE_REPORT.name: ("gateway",),
     topics.MARKET.name: (
-        "signals", "control", "risk", "execution", "venue", "positions", "gateway",
+        "signals", "control", "risk", "execution", "venue", "positions", "gateway", "safety",
     ),
-    topics.CLOCK.name: ("control", "signals", "risk", "execution", "venue", "positions", "gateway"),
+    topics.CLOCK.name: (
+        "control", "signals", "risk", "execution", "venue", "positions", "gateway", "safety",
+    ),
     topics.COMMANDS_TRADE.name: ("risk",),
     topics.SIGNAL.name: ("risk",),
     topics.INTENT.name: ("risk",),
@@ -64,6 +68,9 @@ PLACES: dict[str, Place] = {
     "command.symbol.resume.v1": Place("commands.control", PEOPLE, "entries in it pass again"),
     "command.letter.settle.v1": Place(
         "commands.control", PEOPLE, "what was done about a dead letter: discarded, replayed"
+    ),
+    "command.hfos.set.v1": Place(
+        "commands.control", PEOPLE, "the mode an AI-HFOS asks risk to obey"
     ),
     "command.position.close.v1": Place(
         "commands.trade", PEOPLE, "close the position in a symbol and cancel its entries"
@@ -95,6 +102,19 @@ PLACES: dict[str, Place] = {
     ),
     "command.rejected.v1": Place(
         "control", "control", "a command was refused: code, sentence, value, limit"
+    ),
+    "safety.equity.marked.v1": Place(
+        "control", "safety", "a new high, day or epoch of an account's NAV; drawdown when flat"
+    ),
+    "safety.governor.level_changed.v1": Place(
+        "control", "safety", "NORMAL, WARN, REDUCING or STOP, with the figures it was found with"
+    ),
+    "market.flash_crash_detected.v1": Place(
+        "control", "safety", "NAV fell within a minute while a held symbol moved against the book"
+    ),
+    "ai.hfos.mode_changed.v1": Place("control", "control", "the mode that risk obeys from now on"),
+    "drawdown.epoch_opened.v1": Place(
+        "control", "control", "an operator ended the governor's REDUCING; a new high-water mark"
     ),
     "worker.started.v1": Place(
         "control", "each worker", "information: build, configuration and epochs of a worker"

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from schemas.policy_v1 import PolicyV1, Profile, RlV3Live
+from schemas.policy_v1 import PercentAbove, PolicyV1, Profile, RlV3Live
 from schemas.scalars import Name, Symbol
 
 __all__ = [
@@ -25,6 +25,14 @@ class Policy(PolicyV1):
 
     paused_symbols: Annotated[tuple[Symbol, ...], Field(max_length=1000)] = ()
     operators: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    governor_warn_pct: PercentAbove = "5"
+    governor_reducing_pct: PercentAbove = "7"
+    drawdown_stop_pct: PercentAbove = "10"
+    daily_loss_pct: PercentAbove = "3"
+    flash_fall_pct: PercentAbove = "3"
+    flash_move_pct: PercentAbove = "2"
+    flash_rearm_pct: PercentAbove = "1.5"
+    hfos_cautious_pct: PercentAbove = "50"
 
 
 PROFILES: dict[str, dict[str, Any]] = {

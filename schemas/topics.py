@@ -43,7 +43,10 @@ COMMANDS_CONTROL = Topic(
     "commands.control", Lane.CONTROL, False, people=True, purpose="commands: policy, emergency"
 )
 CONTROL = Topic(
-    "control", Lane.CONTROL, False, purpose="policy changes, emergencies, refusals of commands"
+    "control",
+    Lane.CONTROL,
+    False,
+    purpose="policy changes, emergencies, safety's findings, refusals of commands",
 )
 ORDER = Topic("trade.order", Lane.EXECUTION, True, purpose="orders, cancels, emergency steps, flat")
 EXECUTION_RES = Topic(
@@ -96,7 +99,10 @@ SNAPSHOTS = Topic(
     purpose="states of the workers, for quick restarts (copies for speed)",
 )
 
-WORKERS = ("control", "signals", "risk", "execution", "gateway", "venue", "positions", "projector")
+WORKERS = (
+    "control", "signals", "risk", "execution", "gateway", "venue", "positions", "safety",
+    "projector",
+)  # fmt: skip
 
 
 def dead_letters(processor: str) -> Topic:

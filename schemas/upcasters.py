@@ -12,7 +12,18 @@ from typing import Any
 
 Body = dict[str, Any]
 
-POLICY_ADDED_IN_V2: Body = {"paused_symbols": [], "operators": []}
+POLICY_ADDED_IN_V2: Body = {
+    "paused_symbols": [],
+    "operators": [],
+    "governor_warn_pct": "100",
+    "governor_reducing_pct": "100",
+    "drawdown_stop_pct": "100",
+    "daily_loss_pct": "100",
+    "flash_fall_pct": "100",
+    "flash_move_pct": "100",
+    "flash_rearm_pct": "100",
+    "hfos_cautious_pct": "100",
+}
 """Fields that policies have since version 2, with what they mean for a policy without them. These
 values are not the defaults of today: they stay when a default changes."""
 

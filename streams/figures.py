@@ -11,6 +11,7 @@ from decimal import Decimal
 from runtime.metrics import Histogram, Labels, Samples
 from schemas.envelope import Envelope
 from schemas.positions import PositionUpdated
+from schemas.safety import SAFETY_TYPES, EquityMarked, FlashCrashDetected, GovernorLevelChanged
 from schemas.trade import (
     Accepted,
     Cancel,
@@ -46,6 +47,7 @@ class Figures:
         self._fees: dict[str, float] = {}
         self._traded = self._ended = 0
         self._sent: dict[str, float] = {}
+        self._drawdowns: dict[str, float] = {}
         self._rates: deque[list[float]] = deque()
         """[begin of a step, answered, approved] of the last ten minutes."""
 
@@ -75,6 +77,17 @@ class Figures:
             self._requested(at_s, record)
         elif isinstance(record, PositionUpdated):
             self._count("quantum_position_updates_total")
+        elif isinstance(record, SAFETY_TYPES):
+            self._standing(record)
+
+    def _standing(self, record: EquityMarked | GovernorLevelChanged | FlashCrashDetected) -> None:
+        """An account's drawdown when safety told it last, and how often what was told."""
+        account = record.partitionkey
+        self._drawdowns[account] = float(record.data.drawdown_pct)
+        if isinstance(record, FlashCrashDetected):
+            self._count("quantum_flash_crashes_total")
+        if record.data.level != record.data.before:
+            self._count("quantum_governor_changes_total", record.data.level)
 
     def _judged(self, at_s: float, record: SignalJudged) -> None:
         for verdict in record.data.items:
@@ -146,6 +159,7 @@ class Figures:
             "risk": ("quantum_signals_total", "quantum_signals_approved_total"),
             "gateway": ("quantum_unknown_orders_total",),
             "positions": ("quantum_position_updates_total",),
+            "safety": ("quantum_flash_crashes_total",),
         }
         for name in begins.get(self.processor, ()):
             made.setdefault(name, {(): 0.0})
@@ -161,6 +175,8 @@ class Figures:
             made["quantum_slippage_percent_average"] = {(): self._slippage / fills}
             made["quantum_slippage_percent_max"] = {(): self._slippage_max}
             made["quantum_fees"] = {(asset,): paid for asset, paid in self._fees.items()}
+        if self._drawdowns:
+            made["quantum_drawdown_percent"] = {(n,): v for n, v in self._drawdowns.items()}
         return made
 
     def histograms(self) -> dict[str, Histogram]:

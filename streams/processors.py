@@ -7,6 +7,7 @@ from schemas.topics import (
     INTENT,
     MARKET,
     ORDER,
+    POSITION_UPDATE,
     SIGNAL,
     SIGNAL_SAFE,
     VENUE_REQUEST,
@@ -21,6 +22,7 @@ AGENTS: dict[str, tuple[Topic, ...]] = {
     "gateway": (ORDER,),
     "venue": (VENUE_REQUEST,),
     "positions": (EXECUTION_RES,),
+    "safety": (POSITION_UPDATE,),
 }
 
 

@@ -16,9 +16,9 @@ import orjson
 from schemas.topics import PROGRESS
 from streams.kafka_log import KafkaLog
 
-ALL = ("control", "signals", "risk", "execution", "gateway", "venue", "positions")
+ALL = ("control", "signals", "risk", "execution", "gateway", "venue", "positions", "safety")
 REACTORS: dict[str, tuple[str, ...]] = {
-    "market.prices.observed.v1": ("venue",),
+    "market.prices.observed.v1": ("venue", "safety"),
     "market.funding.settled.v1": ("venue",),
     "market.candles.closed.v1": ("signals",),
     "market.instruments.listed.v1": ALL,

@@ -31,6 +31,7 @@ KEY = f"{SNAPSHOTS.name}/0"
 FORMAT = 1
 STATE_VERSIONS = {
     "control": 1, "signals": 1, "risk": 1, "execution": 1, "venue": 1, "positions": 1,
+    "safety": 1,
 }  # fmt: skip
 """Raised by hand when a decider folds the same records into another state of the same structure;
 another structure is noticed by itself (`shape`)."""

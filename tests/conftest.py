@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # a shell that runs the suite in the background has it ignored, and so would all that tests
+        # start and interrupt
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--full"):
         os.environ["QUANTUM_TEST_FULL"] = "1"  # modules look at it while they are imported
 

@@ -88,6 +88,7 @@ def book_policy(book: Book, equity: Decimal) -> Mapping[str, Any]:
 
     Every check still runs. Without a stop nothing bounds a trade's loss, so its whole value counts
     as open risk, and `max_leverage` is the leverage itself (DEFINITIONS 2: rule (b) needs a stop).
+    The governor's REDUCING and the daily loss are off, so that a drill shows the breaker itself.
     """
     gross_pct = book.gross * HUNDRED
     return {
@@ -103,6 +104,8 @@ def book_policy(book: Book, equity: Decimal) -> Mapping[str, Any]:
         "max_trades_per_hour": 10_000,
         "cooldown_s": 0,
         "max_time_in_trade_s": FOREVER_S,
+        "governor_reducing_pct": "100",
+        "daily_loss_pct": "100",
     }
 
 

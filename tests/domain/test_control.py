@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from domain.control import (
-    Control,
+from domain.control import Control
+from domain.control_emergency import (
     can_open_new_trades,
     is_emergency_mode,
     set_emergency_mode,

@@ -84,7 +84,7 @@ def test_the_off_collar_intent_is_three_percent_below_the_price() -> None:
 
 def test_the_three_days_get_three_blocks_and_a_short_run_the_part_that_fits() -> None:
     days = demo_script(FILES, start=date(2021, 5, 17), end=date(2021, 5, 20))
-    assert len(days) == 3 + 3 * 15
-    assert len({s.event.id for s in days}) == 3 + 3 * 14
+    assert len(days) == 3 + 3 * 15 + 1  # and the reset of the breaker
+    assert len({s.event.id for s in days}) == 3 + 3 * 14 + 1
     short = demo_script(FILES, start=START, end=START + timedelta(minutes=20))
     assert len(short) == 3 + 11

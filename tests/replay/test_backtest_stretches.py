@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.decider import OWN
+from domain.safety_state import SafetyMarket
 from domain.source import Source
 from domain.strategies.book import book_policy, parse_book
 from gateways.candles import read_candles
@@ -107,6 +108,9 @@ def known(source: Source) -> str:
     """Digest of a source's whole state at the end of the run."""
     if source.catch_up is not None:
         source.catch_up(source)
+    for state in source.slices.values():
+        if isinstance(state, SafetyMarket):
+            state.settle()
     return source.digest()
 
 

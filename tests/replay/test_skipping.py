@@ -16,6 +16,8 @@ from domain.execution_state import ExecutionMarket
 from domain.intents import IntentsMarket
 from domain.market_state import MarketState, MarksState
 from domain.points import path
+from domain.safety_levels import against, window
+from domain.safety_state import SafetyMarket
 from domain.signals import Signals, SignalsMarket
 from domain.source import plain
 from domain.strategies import STRATEGIES
@@ -74,7 +76,7 @@ def test_a_slice_that_was_skipped_is_the_one_that_folded(
 ) -> None:
     files = markets(seed, gaps)
     signals = Signals(0, 8, STRATEGIES)
-    kinds = (MarketState, MarksState, ExecutionMarket, VenueMarket, IntentsMarket)
+    kinds = (MarketState, MarksState, ExecutionMarket, VenueMarket, IntentsMarket, SafetyMarket)
     folded: list[Any] = [kind() for kind in kinds]
     bars, clock = SignalsMarket(), ClockState()
     line = course(files)
@@ -111,6 +113,8 @@ def test_a_slice_that_was_skipped_is_the_one_that_folded(
             assert (outside.market_offset, outside.clock_offset) == tuple(counts.values())
             for mine, theirs in zip(states, folded, strict=True):
                 mine.skip(outside)
+                if isinstance(mine, SafetyMarket):
+                    mine.settle()
                 assert plain(mine) == plain(theirs), type(mine).__name__
             signals.skip(bar, outside)
             assert plain(bar) == plain(bars)
@@ -183,6 +187,36 @@ def test_an_equity_bound_wakes_at_the_first_prices_that_meet_it(
         assert place <= (expected if expected is not None else NEVER)
         if expected is None:
             assert place == NEVER
+
+
+@MARKETS
+@given(seed=st.integers(0, 9999), gaps=GAPS, pct=st.sampled_from(("0.05", "0.1", "0.3", "0.6")))
+def test_a_move_is_found_no_later_than_the_price_that_makes_it(
+    seed: int, gaps: tuple[tuple[int, int], ...], pct: str
+) -> None:
+    files = markets(seed, gaps)
+    line = course(files)
+    limit = Decimal(pct)
+    state, expected = SafetyMarket(), None
+    for topic, event in records(files):
+        if topic != "market":
+            continue
+        state.fold(event)
+        seen = state.symbols["BTCUSDT"].recent if state.symbols else []
+        if isinstance(event, PricesObserved) and seen:
+            values = window(seen, micros(event.time))
+            moves = [against(Decimal(side), values, values[-1]) for side in (1, -1)]
+            if max(moves) >= limit:
+                expected = place_of(event, line)
+                break
+    outside, walker = FastOutside(line), SlowWalk(line)
+    places = []
+    for each in (FastSearch(line, outside), walker):
+        each.expect(0, Waits(moves=[("BTCUSDT", limit)]))
+        found = each.next(line.end)
+        places.append(found[0] if found else NEVER)
+    assert places[0] == places[1]
+    assert places[0] <= (expected if expected is not None else NEVER)
 
 
 def test_the_path_in_numpy_is_the_path_of_the_feed() -> None:

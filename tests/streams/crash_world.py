@@ -34,7 +34,7 @@ from tests.streams.crash_scenario import PARTITIONS
 from tests.streams.memory import Broker, InFlight, MemoryLog, ignored
 
 KINDS = ("lost", "ghost", "zombie", "double")
-NAMES = ("control", "signals", "risk", "execution", "gateway", "venue", "positions")
+NAMES = ("control", "signals", "risk", "execution", "gateway", "venue", "positions", "safety")
 PIPE = 3
 STEP_US = 50_000
 ROUNDS_MAX = 600

@@ -1,0 +1,285 @@
+"""Slices of the safety decider: books by account, prices of the last minutes, own standing.
+
+Equity is base + sum of quantity x mark, where `base` is what the last position update told less the
+marks it was told with. So it can be seen at every price, and at any time of the last six minutes.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
+from typing import NamedTuple
+
+from domain.average_cost import EXACT, ZERO
+from domain.safety_levels import KEPT_US, Seen, nav_of, units_after
+from domain.skipping import Outside
+from schemas.envelope import Envelope
+from schemas.market import CandlesClosed, FundingSettled, InstrumentsListed, PricesObserved
+from schemas.positions import EquityItem, PositionItem, PositionUpdated
+from schemas.safety import SAFETY_TYPES, FlashCrashDetected, Hold, Level
+from schemas.scalars import EPOCH_TEXT, dec, micros
+
+SECOND_US = 1_000_000
+
+
+class BookAt(NamedTuple):
+    """What an account held from a time on: equity = `base` + sum of quantity x mark."""
+
+    at: int
+    base: Decimal
+    units: Decimal
+    held: tuple[tuple[str, Decimal], ...]
+
+
+@dataclass(slots=True)
+class Book:
+    """One account as position updates told it. `told`: marks they were told with."""
+
+    transfers: Decimal = ZERO
+    units: Decimal = ZERO
+    equity: Decimal = ZERO
+    base: Decimal = ZERO
+    held: dict[str, Decimal] = field(default_factory=dict)
+    """Open quantities, signed."""
+    told: dict[str, Decimal] = field(default_factory=dict)
+    before: list[BookAt] = field(default_factory=list)
+    """What was held in the last minutes, oldest first; the last entry is what is held now."""
+    changed: bool = False
+    """Whether the last record told more than equity at other marks."""
+    closed: bool = False
+    """Whether the last record closed the last open position."""
+
+
+@dataclass(slots=True)
+class Books:
+    """Slice of `trade.position.update`."""
+
+    accounts: dict[str, Book] = field(default_factory=dict)
+
+    def fold(self, event: Envelope) -> bool:
+        """Fold a record; True if it told equity."""
+        if not isinstance(event, PositionUpdated):
+            return False
+        equity: EquityItem | None = None
+        moved: list[PositionItem] = []
+        for item in event.data.items:
+            if isinstance(item, EquityItem):
+                equity = item
+            elif isinstance(item, PositionItem):
+                moved.append(item)
+        if equity is None:
+            return False
+        book = self.accounts.get(event.partitionkey)
+        if book is None:
+            book = self.accounts[event.partitionkey] = Book()
+        with localcontext(EXACT):
+            _fold(book, equity, moved, event.time)
+        return True
+
+
+def _fold(book: Book, told: EquityItem, moved: list[PositionItem], time: str) -> None:
+    open_before = bool(book.held)
+    for item in moved:
+        quantity = dec(item.quantity)
+        if quantity:
+            book.held[item.symbol] = quantity
+        else:
+            book.held.pop(item.symbol, None)
+    book.equity, transfers = dec(told.equity), dec(told.transfers)
+    amount = transfers - book.transfers
+    if amount:
+        book.units = units_after(book.units, book.equity - amount, amount)
+        book.transfers = transfers
+    book.told = {symbol: dec(mark) for symbol, mark in told.marks.items()}
+    book.base = book.equity - sum(
+        (quantity * book.told[symbol] for symbol, quantity in book.held.items()), ZERO
+    )
+    book.changed = bool(moved or amount)
+    book.closed = open_before and not book.held
+    at = micros(time)
+    entry = BookAt(at, book.base, book.units, tuple(book.held.items()))
+    if not book.before or entry[1:] != book.before[-1][1:]:
+        if book.before and book.before[-1].at >= at:
+            entry = entry._replace(at=book.before[-1].at)
+            book.before[-1] = entry
+        else:
+            book.before.append(entry)
+        while len(book.before) > 1 and book.before[1].at <= at - KEPT_US:
+            del book.before[0]
+
+
+@dataclass(slots=True)
+class Watched:
+    """One symbol: its last price, and those of the last minutes, at most one a second."""
+
+    mark: Decimal | None = None
+    at: str = EPOCH_TEXT
+    opened_at: str = ""
+    recent: list[Seen] = field(default_factory=list)
+    """Time and mark, oldest first, with the one that held at the beginning."""
+
+
+@dataclass(slots=True)
+class SafetyMarket:
+    """Slice of `market`: marks of the last six minutes."""
+
+    time: str = EPOCH_TEXT
+    symbols: dict[str, Watched] = field(default_factory=dict)
+    outside: Outside | None = field(default=None, compare=False, repr=False)
+    """Runs that fold in bulk: where prices are looked up when they are wanted."""
+
+    def fold(self, event: Envelope) -> bool:
+        """Fold a market event; True if anything in it was news."""
+        news = isinstance(event, InstrumentsListed)
+        if isinstance(event, PricesObserved):
+            at = micros(event.time)
+            for price in event.data.items:
+                known = self._of(price.symbol)
+                if event.time > known.at:
+                    known.mark, known.at = Decimal(price.mark or price.last), event.time
+                    _remember(known, at, known.mark)
+                    news = True
+        elif isinstance(event, CandlesClosed):
+            for candle in event.data.items:
+                known = self._of(candle.symbol)
+                if candle.opened_at > known.opened_at:
+                    known.opened_at, news = candle.opened_at, True
+        elif isinstance(event, InstrumentsListed):
+            for item in event.data.items:
+                self._of(item.symbol)
+        else:
+            news = isinstance(event, FundingSettled) and event.time >= self.time
+        if news and event.time > self.time:
+            self.time = event.time
+        return news
+
+    def skip(self, outside: Outside) -> None:
+        """Take over what folding everything up to a place would have left; what is rarely asked for
+        (:meth:`settle`) only when it is."""
+        self.time, self.outside = outside.market_time, outside
+        for symbol, known in self.symbols.items():
+            last = outside.last(symbol)
+            if last is not None:
+                known.mark, known.at = last.price, last.at
+            known.opened_at = outside.opened_at(symbol)
+
+    def settle(self) -> None:
+        """Look up the prices of the last minutes, if they were skipped."""
+        if self.outside is not None:
+            for symbol, known in self.symbols.items():
+                known.recent = [Seen(*seen) for seen in self.outside.recent(symbol, KEPT_US)]
+            self.outside = None
+
+    def mark(self, symbol: str) -> Decimal | None:
+        known = self.symbols.get(symbol)
+        return known.mark if known else None
+
+    def _of(self, symbol: str) -> Watched:
+        known = self.symbols.get(symbol)
+        if known is None:
+            known = self.symbols[symbol] = Watched()
+        return known
+
+
+def _remember(known: Watched, at: int, mark: Decimal) -> None:
+    recent = known.recent
+    if recent and at - recent[-1].at < SECOND_US:
+        recent[-1] = Seen(recent[-1].at, mark)
+        return
+    recent.append(Seen(at, mark))
+    while len(recent) > 1 and recent[1].at <= at - KEPT_US:
+        del recent[0]
+
+
+@dataclass(slots=True)
+class OwnStanding:
+    """What own records said last of an account."""
+
+    level: Level
+    drawdown: Level
+    holds: tuple[Hold, ...]
+    epoch: int
+    high: Decimal
+    day: str
+    day_nav: Decimal
+
+
+@dataclass(slots=True)
+class SafetyOwn:
+    """Slice of own records."""
+
+    accounts: dict[str, OwnStanding] = field(default_factory=dict)
+    flashes: int = 0
+
+    def fold(self, event: Envelope) -> bool:
+        if not isinstance(event, SAFETY_TYPES):
+            return False
+        told = event.data
+        self.flashes += isinstance(event, FlashCrashDetected)
+        self.accounts[event.partitionkey] = OwnStanding(
+            level=told.level,
+            drawdown=told.drawdown,
+            holds=told.holds,
+            epoch=told.drawdown_epoch,
+            high=dec(told.high_water_mark),
+            day=told.day,
+            day_nav=dec(told.day_nav),
+        )
+        return True
+
+
+# ---------------------------------------------------------------------- across slices
+
+
+def equity_at(book: BookAt | Book, marks: dict[str, Decimal]) -> Decimal:
+    """Equity at marks; KeyError for a held symbol without one. Call it in :data:`EXACT`."""
+    held: Iterable[tuple[str, Decimal]] = book.held.items() if isinstance(book, Book) else book.held
+    return sum((quantity * marks[symbol] for symbol, quantity in held), book.base)
+
+
+def marks_now(book: Book, market: SafetyMarket) -> dict[str, Decimal]:
+    """Marks of what is held; the one it was told with stands in for an unknown one."""
+    return {symbol: market.mark(symbol) or book.told[symbol] for symbol in book.held}
+
+
+def nav_line(book: Book, market: SafetyMarket, since_us: int) -> list[Seen]:
+    """NAV at every price and every change of the book from a time on, with what held at its
+    beginning; in order of time. Call it in :data:`EXACT`."""
+    market.settle()
+    symbols = {symbol for entry in book.before for symbol, _ in entry.held}
+    changes: list[tuple[int, int, str, Decimal | BookAt]] = [
+        (entry.at, 1, "", entry) for entry in book.before
+    ]
+    for symbol in sorted(symbols & market.symbols.keys()):
+        changes += [(seen.at, 0, symbol, seen.nav) for seen in market.symbols[symbol].recent]
+    changes.sort(key=lambda change: change[:3])
+    return list(_line(changes, since_us, book.told))
+
+
+def _line(
+    changes: list[tuple[int, int, str, Decimal | BookAt]],
+    since_us: int,
+    told: dict[str, Decimal],
+) -> Iterator[Seen]:
+    """NAV after the last change of each time. A change before `since_us` counts as at it."""
+    marks = dict(told)
+    held: BookAt | None = None
+    begun: Seen | None = None
+    for n, (at, _, symbol, value) in enumerate(changes):
+        if isinstance(value, BookAt):
+            held = value
+        else:
+            marks[symbol] = value
+        if n + 1 < len(changes) and changes[n + 1][0] == at:
+            continue
+        if held is None or held.units <= ZERO or any(s not in marks for s, _ in held.held):
+            continue
+        seen = Seen(max(at, since_us), nav_of(equity_at(held, marks), held.units))
+        if at <= since_us:
+            begun = seen
+            continue
+        if begun is not None:
+            yield begun
+            begun = None
+        yield seen
+    if begun is not None:
+        yield begun
