@@ -132,6 +132,7 @@ def state(account: OneAccount = None, as_json: AsJson = False) -> None:
                 "activated_at": each.activated_at,
                 "flat_at": each.flat_at,
                 "reset_at": each.reset_at,
+                "attempts": each.attempts,
             }
             for each in summary.emergencies
             if account in (None, each.account)
@@ -152,10 +153,16 @@ def _lines(data: dict[str, Any]) -> list[Any]:
         lines.append(
             Text(
                 f"{each['account']}: since {each['activated_at'][:19]} ({each['reason']}), "
-                f"flat {each['flat_at'] or 'NOT YET'}, reset {ends}"
+                f"{_attempts(each['attempts'])}flat {each['flat_at'] or 'NOT YET'}, reset {ends}"
             )
         )
     return lines or [Text("no accounts yet")]
+
+
+def _attempts(attempts: dict[str, int]) -> str:
+    """Steps that had to be tried again; nothing where each was tried once."""
+    again = [f"{name.replace('_', ' ')} tried {n} times" for name, n in attempts.items() if n > 1]
+    return ", ".join(again) + ", " if again else ""
 
 
 def _command(bootstrap: str, kind: str, account: str, operator: str, reason: str) -> Any:

@@ -119,7 +119,7 @@ def _result(summary: Summary) -> Table:
             _money(start),
             _money(equity),
             _signed(100 * (equity - start) / start) if start else "-",
-            f"{account.nav.drawdown_max_pct:.2f}",
+            f"{account.drawdown_max_pct:.2f}",
             str(trades),
             f"{100 * account.wins / trades:.0f}" if trades else "-",
             "-" if factor is None else f"{factor:.2f}",

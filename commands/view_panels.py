@@ -139,7 +139,7 @@ def _accounts(state: ViewState) -> Grid:
         Column("account", [Text(name, style="bold") for name, _ in lines], justify="left"),
         Column("equity", [Text(f"{equity:,.2f}") for equity in equities]),
         Column("%", [_coloured(change, 2) for change in changes]),
-        Column("dd %", [Text(f"{account.nav.drawdown_pct:.2f}") for account in accounts]),
+        Column("dd %", [Text(f"{account.drawdown_pct:.2f}") for account in accounts]),
         Column("approved", [Text(str(account.approved)) for account in accounts], rank=2),
         Column("refused", [Text(str(count)) for count in refused], rank=3),
         Column(

@@ -13,6 +13,8 @@ from domain.execution_state import CLOSING, PROTECTIVE, Emergency
 from schemas.market import ClockTicked
 from schemas.trade import Ended, ExecutionReported, Filled, Unknown
 
+PAUSE_MAX_S = 30
+
 
 def advance(desk: Desk) -> None:
     """What the emergency of this account needs now; nothing if it waits for an answer."""
@@ -56,11 +58,12 @@ def _is_being_closed(desk: Desk, position: OpenPosition) -> bool:
 def _close_what_is_left(desk: Desk, known: Emergency) -> bool:
     """Close again what is open and not being closed; True while anything but protection is open.
 
-    At once if this cause filled something, else a tick later, so that a venue which refuses is not
-    asked again in a loop.
+    At once if this cause filled something or left a close unknown, else at a tick, after
+    :func:`pause_us`, so that a venue which refuses is not asked in a loop.
     """
     left = [p for p in desk.positions if not _is_being_closed(desk, p)]
-    due = [p for p in left if _is_due(desk, p)]
+    rested = desk.now - known.closed_at >= pause_us(known.closes)
+    due = [p for p in left if _is_due(desk, p, rested)]
     if due:
         desk.step(known.id, "close", known.closes + 1)
         for position in due:
@@ -68,9 +71,15 @@ def _close_what_is_left(desk: Desk, known: Emergency) -> bool:
     return bool(desk.results.positions) or _has_unfinished(desk)
 
 
-def _is_due(desk: Desk, position: OpenPosition) -> bool:
+def pause_us(attempts: int) -> int:
+    """Event time from an attempt to close that was refused to the next, microseconds: 1 s, then
+    twice as long each time, at most 30 s (ours)."""
+    return min(1 << max(attempts - 1, 0), PAUSE_MAX_S) * 1_000_000
+
+
+def _is_due(desk: Desk, position: OpenPosition, rested: bool) -> bool:
     if isinstance(desk.cause, ClockTicked):
-        return True
+        return rested
     if not isinstance(desk.cause, ExecutionReported):
         return False
     for item in desk.cause.data.items:

@@ -165,6 +165,8 @@ class Emergency:
     id: str
     closes: int = 0
     """Attempts of step 3."""
+    closed_at: int = 0
+    """Event time of the last one, microseconds."""
     confirms: int = 0
     confirm_id: str | None = None
     """The last step 4, as long as no order was decided after it."""
@@ -211,7 +213,7 @@ class OwnRecords:
             elif isinstance(item, Dropped):
                 account.released.add(item.request_id)
             elif isinstance(item, EmergencyStep | Flat):
-                _emergency(account, item)
+                _emergency(account, item, at)
         self.dirty.add(event.partitionkey)
         return True
 
@@ -247,14 +249,14 @@ def _order(account: OwnAccount, item: Order, at: int) -> None:
         care.closing, care.closes = item.purpose, care.closes + 1
 
 
-def _emergency(account: OwnAccount, item: EmergencyStep | Flat) -> None:
+def _emergency(account: OwnAccount, item: EmergencyStep | Flat, at: int) -> None:
     known = account.emergency
     if known is None or known.id != item.emergency_id:
         known = account.emergency = Emergency(item.emergency_id)
     if isinstance(item, Flat):
         known.flat = True
     elif item.name == "close":
-        known.closes += 1
+        known.closes, known.closed_at = known.closes + 1, at
     elif item.name == "confirm":
         known.confirms, known.confirm_id = known.confirms + 1, item.id
     elif item.name == "cancel_protection":

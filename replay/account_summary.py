@@ -100,6 +100,10 @@ class AccountSummary:
     holds: tuple[Hold, ...] = ()
     hfos: HfosMode = "NORMAL"
     flash_crashes: int = 0
+    high_told: Decimal = ZERO
+    """The high-water mark of NAV that safety told last: it looks at every price."""
+    drawdown_told_pct: Decimal = ZERO
+    """The deepest drawdown safety told of, over all epochs."""
     signals: int = 0
     intents: int = 0
     confidence_sum: Decimal = ZERO
@@ -197,6 +201,18 @@ class AccountSummary:
         self.curve.append(dec(item.equity))
 
     # ------------------------------------------------------------------ asking
+
+    @property
+    def drawdown_pct(self) -> Decimal:
+        """Fall of NAV, as of the last position update, below the epoch's high."""
+        if not self.high_told:
+            return self.nav.drawdown_pct
+        return max(100 * (1 - self.nav.value / self.high_told), ZERO)
+
+    @property
+    def drawdown_max_pct(self) -> Decimal:
+        """The deepest there was, over all epochs, from position updates and what safety saw."""
+        return max(self.nav.drawdown_max_pct, self.drawdown_told_pct)
 
     def booked(self, name: str) -> Decimal:
         """`transfers`, `realised`, `fees` or `funding` as of the last position update."""

@@ -26,6 +26,8 @@ from replay.parity_causes import Cause, Intervention, Traces, by_hand
 from replay.sources import EventLog
 from replay.summary import Summary
 from schemas.control import PolicySet
+from schemas.envelope import Envelope
+from schemas.safety import EquityMarked
 from schemas.scalars import text
 from schemas.sources import SourceFenced
 from schemas.topics import CLOCK, CONTROL, MARKET
@@ -188,7 +190,7 @@ class _Side:
             self.summary.fold(stored.event)
             topic = stored.key.rpartition("/")[0]
             decided = is_decided(topic, stored.event)
-            if decided or topic != CONTROL.name:
+            if (decided and not _is_marked(stored.event)) or topic != CONTROL.name:
                 self._note(stored.key, 1, stored.offset)
             if decided:
                 self.compared.take_rerun(topic, stored.event)
@@ -196,12 +198,19 @@ class _Side:
     def take(self, record: LogRecord) -> None:
         """Take a decided record of the run."""
         assert record.event is not None
-        self._note(f"{record.topic}/{record.partition}", 0, record.offset)
+        if not _is_marked(record.event):
+            self._note(f"{record.topic}/{record.partition}", 0, record.offset)
         self.compared.take_recorded(record.topic, record.event)
 
     def _note(self, key: str, side: int, offset: int) -> None:
         if key in READ_BY_ALL:
             self.offsets.setdefault(key, ([], []))[side].append(offset)
+
+
+def _is_marked(event: Envelope) -> bool:
+    """Whether it only marks equity: it forbids and allows nothing, so who has read more of these
+    has not read more of what decisions follow from."""
+    return isinstance(event, EquityMarked)
 
 
 class _Runs:

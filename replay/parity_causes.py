@@ -136,9 +136,10 @@ class Traces:
             return "halted", f"the run could not decide: {one.data.error}"
         said = live or rerun
         assert said is not None
-        if ahead := _ahead(one, other, CONTROL, offsets):
+        answers = said.topic == CONTROL.name and said.event.source.startswith("/control/")
+        if not answers and (ahead := _ahead(one, other, CONTROL, offsets)):
             return "command_timing", ahead
-        if said.topic == CONTROL.name:
+        if answers:
             times = [event.time[:19] if event else "never" for event in (one, other)]
             return "command_timing", (
                 f"a command was answered at {times[0]} in the run, {times[1]} in the backtest"

@@ -109,7 +109,7 @@ class State:
                 "funding": text(account.booked("funding")),
                 "unrealised": text(account.unrealised(marks)),
                 "gross": text(account.gross(marks)),
-                "drawdown_pct": round(float(account.nav.drawdown_pct), 6),
+                "drawdown_pct": round(float(account.drawdown_pct), 6),
                 "positions": [position_json(p) for p in account.open_positions(marks)],
                 "orders": [o.as_json() for o in self.orders.values() if o.account == name],
                 "policy_version": account.policy_version,

@@ -6,7 +6,7 @@ Decimal, percentages 0-100, times as in the records.
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -40,6 +40,7 @@ from schemas.safety import (
 from schemas.scalars import EPOCH_TEXT, dec
 from schemas.trade import (
     Dropped,
+    EmergencyStep,
     Ended,
     ExecutionReported,
     Filled,
@@ -108,6 +109,8 @@ class EmergencyLine:
     activated_at: str
     flat_at: str | None = None
     reset_at: str | None = None
+    attempts: dict[str, int] = field(default_factory=dict)
+    """How often each step was begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +245,9 @@ class Summary:
         self._braked(event)
 
     def _marked(self, event: EquityMarked | GovernorLevelChanged | FlashCrashDetected) -> None:
-        nav = self.account(event.partitionkey).nav
-        nav.drawdown_max_pct = max(nav.drawdown_max_pct, dec(event.data.drawdown_pct))
+        told, account = event.data, self.account(event.partitionkey)
+        account.high_told = dec(told.high_water_mark)
+        account.drawdown_told_pct = max(account.drawdown_told_pct, dec(told.drawdown_pct))
 
     def _level(self, event: GovernorLevelChanged | FlashCrashDetected) -> None:
         self._braked(event)
@@ -319,6 +323,10 @@ class Summary:
                 account.on_order(item)
             elif isinstance(item, Flat):
                 self._emergency(item.emergency_id, event.partitionkey, flat_at=event.time)
+            elif isinstance(item, EmergencyStep):
+                for line in self.emergencies:
+                    if line.id == item.emergency_id:
+                        line.attempts[item.name] = item.attempt
             elif isinstance(item, Dropped):
                 account.on_dropped(item)
 

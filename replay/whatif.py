@@ -131,7 +131,7 @@ class WhatIf:
                 "orders": len(account.orders),
                 "fills": account.fills,
                 "trades": len(account.trades),
-                "max_drawdown_pct": statistic(account.nav.drawdown_max_pct),
+                "max_drawdown_pct": statistic(account.drawdown_max_pct),
             }
             out.update({f"{key}_{when}": value for key, value in figures.items()})
         return out

@@ -98,6 +98,21 @@ def test_a_refused_close_is_tried_again_at_the_next_tick(status: str) -> None:
     assert step(world.fill_whole(items[1]), "confirm").attempt == 1
 
 
+def test_a_venue_that_goes_on_refusing_is_asked_after_longer_and_longer_pauses() -> None:
+    world = World()
+    world.enter()
+    order = only(world.stop(), "emergency_close")
+    waited = []
+    for _ in range(7):
+        world.report(world.ended(order, "REJECTED"))
+        for ticks in range(1, 100):
+            if items := world.tick():
+                waited.append(ticks)
+                order = only(items, "emergency_close")
+                break
+    assert waited == [1, 2, 4, 8, 16, 30, 30]
+
+
 def test_a_half_filled_close_is_followed_at_once_by_one_over_the_rest() -> None:
     world = World()
     world.enter(quantity="0.03")

@@ -61,12 +61,17 @@ def items(result: Result, kind: type[Envelope], part: type[Any]) -> list[Any]:
 # ------------------------------------------------------------------ the forced book
 
 
+UNSTOPPED = {"drawdown_stop_pct": "100", "flash_fall_pct": "100"}
+"""The book is to be held through the crash; what the breaker does is `test_drills`' to show."""
+
+
 def book(week: tuple[Candles, ...], asked: str, *, path: Any = "full", **more: Any) -> Result:
     held = parse_book(asked)
     return run(
         Backtest(
             candles=week, start=CRASH, end=AFTER, warm_up_h=1, strategy=held.strategy,
-            policy=book_policy(held, Decimal(10_000)), faults=NO_FAULTS, path=path, **more,
+            policy={**book_policy(held, Decimal(10_000)), **UNSTOPPED}, faults=NO_FAULTS,
+            path=path, **more,
         )
     )  # fmt: skip
 

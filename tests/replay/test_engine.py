@@ -17,7 +17,7 @@ import pytest
 from commands.demo import FUNDING, MARKET
 from gateways.candles import read_candles, read_funding
 from gateways.feed_records import fed_records
-from gateways.probes import ACCOUNTS, demo_script
+from gateways.probes import ACCOUNTS, RESET_AT, RESET_BY, demo_script
 from replay.engine import Engine
 from replay.summary import Summary
 from runtime.settings import ROOT
@@ -90,6 +90,38 @@ def test_every_entry_is_protected_by_a_stop_and_a_target_in_one_record(week: Eng
                         targets.add(item.owner_id)
     assert len(entries) == len(stops)
     assert stops == targets
+
+
+def test_the_breaker_of_hot_trips_is_reset_once_and_meets_the_crash(week: Engine) -> None:
+    """SAFE-3 on real data: it trips, latches, a named operator lifts it, it meets the crash."""
+    summary = Summary.of(week.log.events())
+    first, *later = [line for line in summary.emergencies if line.account == "hot"]
+    assert first.activated_at < RESET_AT
+    assert first.flat_at is not None
+    assert first.reset_at == RESET_AT
+    assert len(later) == 1
+    assert later[0].reset_at is None
+    assert "2021-05-19T06" < later[0].activated_at < "2021-05-20"
+    hot, main = summary.accounts["hot"], summary.accounts["main"]
+    assert (hot.emergencies, hot.trading_state, hot.governor) == (2, "HALTED", "STOP")
+    assert hot.flash_crashes >= 1
+    assert hot.drawdown_max_pct >= 10
+    assert (main.emergencies, main.trading_state, main.governor) == (0, "ACTIVE", "NORMAL")
+    resets = [e for e in week.log.events("control") if e.type == "emergency.reset.v2"]
+    assert [e.data.items[0].operator for e in resets] == [RESET_BY]  # type: ignore[attr-defined]
+
+
+def test_between_a_stop_and_its_reset_no_entry_of_that_account_is_decided(week: Engine) -> None:
+    stopped: set[str] = set()
+    for stored in week.log.order:
+        event = stored.event
+        if event.type == "emergency.activated.v2":
+            stopped.add(event.partitionkey)
+        elif event.type == "emergency.reset.v2":
+            stopped.discard(event.partitionkey)
+        elif isinstance(event, OrderDecided) and event.partitionkey in stopped:
+            purposes = {item.purpose for item in event.data.items if isinstance(item, Order)}
+            assert purposes <= {"emergency_close"}, event
 
 
 def test_equity_is_the_sum_of_its_parts_to_the_last_digit(week: Engine) -> None:

@@ -1,0 +1,23 @@
+"""The emergency stop rehearsed on the whole system, as a person runs it (SAFE-1)."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.system.running import LIMIT_S, Checkout
+
+pytestmark = pytest.mark.timeout(LIMIT_S)
+
+
+def test_a_drill_stops_an_account_blocks_what_comes_after_and_ends_flat(tmp_path: Path) -> None:
+    out, _ = Checkout(tmp_path / "var").run("drill", "--json")
+    told = json.loads(out)
+    assert told["passed"], told["failures"]
+    assert [step["step"] for step in told["steps"]] == [
+        "activated", "block", "cancel_entries", "close", "confirm", "cancel_protection", "flat",
+    ]  # fmt: skip
+    assert told["closes"] >= 1
+    assert told["fills"] >= 1
+    assert told["blocked"]["refused by risk: HALTED"] >= 20
+    assert told["entries_accepted_after"] == 0
