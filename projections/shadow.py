@@ -16,7 +16,7 @@ import psycopg
 from migrations import chain
 from projections.changes import Changes
 from projections.database import connect, exists, sql
-from projections.tables import KEYS, MERGES, STORED, metadata
+from projections.tables import KEYS, MERGES, RAW, STORED, metadata
 from projections.writing import Writer
 from runtime.build import code_digest
 
@@ -24,12 +24,15 @@ LATE_AT_ONCE = 5_000
 BUILD_OPTIONS: LiteralString = (
     "SET maintenance_work_mem = '256MB'; SET synchronous_commit = off;"
     "SET max_parallel_maintenance_workers = 0; SET client_connection_check_interval = 1000;"
+    "SET default_statistics_target = 10;"
     "SET application_name = 'quantum-rebuild'"
 )
 WHILE_LOADING = "autovacuum_enabled = off, toast_tuple_target = 8160"
 """Compressing long rows takes longer than writing them; nothing that is loaded needs a vacuum."""
-_ROW_MAKERS = ("changes", "fold", "heads", "log", "tables", "text_rows", "trusted", "loader",
-               "origin")  # fmt: skip
+_ROW_MAKERS = (
+    "changes", "fold", "heads", "limits", "loader", "log", "origin", "tables", "text_rows",
+    "trusted", "trusted_items", "trusted_verdicts",
+)  # fmt: skip
 EXTRA = ("rebuild_state", "rebuild_late")
 
 
@@ -82,17 +85,7 @@ def _row_form() -> str:
     from pathlib import Path
 
     digest = sha256()
-    for name in (
-        "changes",
-        "fold",
-        "heads",
-        "log",
-        "tables",
-        "text_rows",
-        "trusted",
-        "loader",
-        "origin",
-    ):
+    for name in _ROW_MAKERS:
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
 
@@ -188,7 +181,7 @@ def _strip(control: psycopg.Connection[Any], schema: str) -> list[tuple[str, str
     """Take constraints and indexes off the shadow's tables; (name, statement) that mend that, the
     longest first."""
     mending: list[tuple[str, str]] = []
-    for name in ("events", "intents", "orders", *sorted(metadata.tables)):
+    for name in dict.fromkeys(("events", "intents", "orders", *sorted(metadata.tables))):
         if name in ("offsets", "projector"):
             continue
         place = f'"{schema}"."{name}"'
@@ -238,7 +231,12 @@ def replace_rows(control: psycopg.Connection[Any], shadow: str, live: str, table
     rows that differ are written. Returns how many were taken out or put in."""
     names = ", ".join(f'"{name}"' for name in STORED[table])
     same = " AND ".join(f't."{key}" = s."{key}"' for key in KEYS[table])
-    left, right = (", ".join(f'{side}."{name}"' for name in STORED[table]) for side in "ts")
+    left, right = (
+        ", ".join(
+            f'{side}."{name}"' + ("::jsonb" if name in RAW[table] else "") for name in STORED[table]
+        )
+        for side in "ts"
+    )
     control.execute(sql(f'ANALYZE "{shadow}"."{table}"'))
     gone = control.execute(
         sql(
