@@ -21,8 +21,9 @@ from runtime.settings import ROOT
 from schemas.topics import TOPICS
 
 PROCESSES = 2
-CHECKPOINT = 200_000
-"""Records between two commits of a process: so many are read again after a kill."""
+CHECKPOINT = 600_000
+"""Records between two commits of a process: so many, some 8 s of work, are read again after a kill.
+Rows that change again after a commit are changed one by one, so there should be few commits."""
 STALL_S = 30.0
 Progress = Callable[[int, int], None]
 

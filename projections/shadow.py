@@ -179,35 +179,39 @@ def _merged(rows: list[tuple[int, str, dict[str, Any]]]) -> Changes:
 
 def _strip(control: psycopg.Connection[Any], schema: str) -> list[tuple[str, str]]:
     """Take constraints and indexes off the shadow's tables; (name, statement) that mend that, the
-    longest first."""
+    longest first. Keys are made as indexes, of which two can be made side by side on one table, and
+    declared in the end."""
     mending: list[tuple[str, str]] = []
+    ends: list[tuple[str, str]] = []
+    reset = ", ".join(part.split("=")[0].strip() for part in WHILE_LOADING.split(","))
     for name in dict.fromkeys(("events", "intents", "orders", *sorted(metadata.tables))):
         if name in ("offsets", "projector"):
             continue
         place = f'"{schema}"."{name}"'
-        constraint, definition = control.execute(
-            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
-            "WHERE conrelid = %s::regclass AND contype = 'p'",
-            (place,),
-        ).fetchone() or ("", "")
-        if not constraint:
-            continue
         indexes = control.execute(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = %s "
-            "AND tablename = %s AND indexname <> %s",
-            (schema, name, constraint),
+            "SELECT i.relname, pg_get_indexdef(x.indexrelid), x.indisprimary FROM pg_index x "
+            "JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = %s::regclass ORDER BY 1",
+            (place,),
         ).fetchall()
-        control.execute(sql(f'ALTER TABLE {place} DROP CONSTRAINT "{constraint}"'))
         control.execute(sql(f"ALTER TABLE {place} SET ({WHILE_LOADING})"))
-        mending.append(
-            (constraint, f'ALTER TABLE {place} ADD CONSTRAINT "{constraint}" {definition}')
-        )
-        for index, statement in indexes:
-            control.execute(sql(f'DROP INDEX "{schema}"."{index}"'))
+        for index, statement, primary in indexes:
+            if primary:
+                control.execute(sql(f'ALTER TABLE {place} DROP CONSTRAINT "{index}"'))
+                ends.append((f"key of {name}", _declared(place, index)))
+            else:
+                control.execute(sql(f'DROP INDEX "{schema}"."{index}"'))
             mending.append((index, statement))
-        reset = ", ".join(part.split("=")[0].strip() for part in WHILE_LOADING.split(","))
-        mending.append((f"analyse {name}", f"ALTER TABLE {place} RESET ({reset}); ANALYZE {place}"))
-    return mending
+        ends.append((f"rest of {name}", f"ALTER TABLE {place} RESET ({reset}); ANALYZE {place}"))
+    return mending + ends
+
+
+def _declared(place: str, index: str) -> str:
+    """Make a unique index the primary key of its table, unless it is."""
+    return (
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = '{place}'::regclass"
+        f" AND contype = 'p') THEN ALTER TABLE {place} ADD CONSTRAINT \"{index}\" "
+        f'PRIMARY KEY USING INDEX "{index}"; END IF; END $$'
+    )
 
 
 def bare(control: psycopg.Connection[Any], schema: str) -> None:
