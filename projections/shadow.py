@@ -71,7 +71,7 @@ def open_shadow(
                 "(number bigserial, name text NOT NULL, change jsonb NOT NULL)"
             )
         )
-        mending = orjson.dumps(_strip(control, name)).decode()
+        mending = orjson.dumps(dict(zip(STEPS, _strip(control, name), strict=True))).decode()
         control.execute(
             sql(f'INSERT INTO "{name}".rebuild_state VALUES (%s, %s, %s)'),
             (orjson.dumps(wanted).decode(), "loading", mending),
@@ -116,7 +116,8 @@ def complete(control: psycopg.Connection[Any], postgres: str, schema: str) -> No
     """
     row = control.execute(sql(f'SELECT mending FROM "{schema}".rebuild_state')).fetchone()
     assert row is not None
-    _side_by_side(postgres, [s for name, s in row[0] if not _has(control, schema, name)])
+    for step in STEPS:
+        _side_by_side(postgres, [s for name, s in row[0][step] if not _has(control, schema, name)])
     apply_late(control, postgres, schema)
     control.execute(sql(f"UPDATE \"{schema}\".rebuild_state SET stage = 'ready'"))
 
@@ -177,32 +178,36 @@ def _merged(rows: list[tuple[int, str, dict[str, Any]]]) -> Changes:
     return changes
 
 
-def _strip(control: psycopg.Connection[Any], schema: str) -> list[tuple[str, str]]:
-    """Take constraints and indexes off the shadow's tables; (name, statement) that mend that, the
+Statements = list[tuple[str, str]]
+"""Name of what is made, and how."""
+STEPS = ("indexes", "rest")
+"""What mends stripped tables, one after the other; the statements of each side by side."""
+
+
+def _strip(control: psycopg.Connection[Any], schema: str) -> tuple[Statements, Statements]:
+    """Take constraints and indexes off the shadow's tables; what mends that in :data:`STEPS`, the
     longest first. Keys are made as indexes, of which two can be made side by side on one table, and
     declared in the end."""
-    mending: list[tuple[str, str]] = []
-    ends: list[tuple[str, str]] = []
+    indexes: Statements = []
+    rest: Statements = []
     reset = ", ".join(part.split("=")[0].strip() for part in WHILE_LOADING.split(","))
     for name in dict.fromkeys(("events", "intents", "orders", *sorted(metadata.tables))):
         if name in ("offsets", "projector"):
             continue
-        place = f'"{schema}"."{name}"'
-        indexes = control.execute(
-            "SELECT i.relname, pg_get_indexdef(x.indexrelid), x.indisprimary FROM pg_index x "
-            "JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = %s::regclass ORDER BY 1",
+        place, key = f'"{schema}"."{name}"', f"{name}_pkey"
+        found = control.execute(
+            "SELECT i.relname, pg_get_indexdef(i.oid) FROM pg_index x JOIN pg_class i "
+            "ON i.oid = x.indexrelid WHERE x.indrelid = %s::regclass ORDER BY 1",
             (place,),
         ).fetchall()
         control.execute(sql(f"ALTER TABLE {place} SET ({WHILE_LOADING})"))
-        for index, statement, primary in indexes:
-            if primary:
-                control.execute(sql(f'ALTER TABLE {place} DROP CONSTRAINT "{index}"'))
-                ends.append((f"key of {name}", _declared(place, index)))
-            else:
-                control.execute(sql(f'DROP INDEX "{schema}"."{index}"'))
-            mending.append((index, statement))
-        ends.append((f"rest of {name}", f"ALTER TABLE {place} RESET ({reset}); ANALYZE {place}"))
-    return mending + ends
+        control.execute(sql(f'ALTER TABLE {place} DROP CONSTRAINT "{key}"'))
+        for index, statement in found:
+            control.execute(sql(f'DROP INDEX IF EXISTS "{schema}"."{index}"'))
+            indexes.append((index, statement))
+        whole = f"{_declared(place, key)}; ALTER TABLE {place} RESET ({reset}); ANALYZE {place}"
+        rest.append((f"rest of {name}", whole))
+    return indexes, rest
 
 
 def _declared(place: str, index: str) -> str:

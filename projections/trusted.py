@@ -177,15 +177,14 @@ class TrustedFold:
             if rows is None:
                 return False
         sources = cursor.validity.sources
-        number = None if sequence is _NONE else int(sequence)
-        if number is not None and sources.get(line.source_name) == (int(epoch), number - 1):
-            sources[line.source_name] = (int(epoch), number)
-            valid = way != _FENCE
+        source, number = line.source_name, None if sequence is _NONE else int(sequence)
+        known = (int(epoch), number)
+        if way != _FENCE and number is not None and sources.get(source) == (known[0], number - 1):
+            sources[source] = (known[0], number)
+            valid = True
         else:
             try:
-                valid = cursor.validity.admit_head(
-                    line.source_name, int(epoch), number, way == _FENCE
-                )
+                valid = cursor.validity.admit_head(source, known[0], number, way == _FENCE)
             except SequenceGap as gap:
                 cursor.stopped = str(gap)
                 return True
