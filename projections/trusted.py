@@ -50,6 +50,11 @@ _TAKEN: dict[tuple[str, bytes], tuple[int, str]] = {
     (SIGNAL.name, b"trade.signal.published.v1"): (_INDEX, ""),
     (VENUE_REPORT.name, b"venue.reported.v1"): (_INDEX, ""),
 }
+for _kind in (
+    b"safety.equity.marked.v1", b"safety.governor.level_changed.v1",
+    b"market.flash_crash_detected.v1",
+):  # fmt: skip
+    _TAKEN[CONTROL.name, _kind] = (_INDEX, "")
 for _topic in EVENT_TOPICS:
     _TAKEN[_topic.name, b"source.checkpointed.v1"] = (_COUNT, "")
     _TAKEN[_topic.name, b"source.fenced.v1"] = (_FENCE, "")
