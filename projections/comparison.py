@@ -1,8 +1,9 @@
 """Comparing two generations in the database: sums of row hashes, then the rows that differ.
 
-Postgres hashes by type, so `1.50` equals `1.5` and JSON is compared by content. A table's digest
-is the number of its rows and the sum of their 64-bit hashes; order does not matter and nothing is
-sorted. Only where digests differ are keys and hashes read in order and merged.
+Postgres hashes by type, so `1.50` equals `1.5`. A table's digest is the number of its rows and the
+sum of their 64-bit hashes; order does not matter and nothing is sorted. Only where digests differ
+are keys and hashes read in order and merged: then JSON is compared by content, which takes longer
+and is needed only where an older build wrote it in other words.
 """
 
 import threading
@@ -13,7 +14,7 @@ import psycopg
 
 from projections.database import sql
 from projections.digest import SHOWN_MAX, columns, plain
-from projections.tables import COMPARED, KEYS
+from projections.tables import COMPARED, KEYS, RAW
 
 Digest = tuple[int, Any]
 _Hashed = tuple[tuple[str, ...], int]
@@ -31,7 +32,7 @@ class Side:
         """(rows, sum of hashes) of a table."""
         row = self.connection.execute(
             sql(
-                f"SELECT count(*), sum(hash_record_extended({_row(table)}, 1)) "
+                f"SELECT count(*), sum(hash_record_extended({_row(table, 'text')}, 1)) "
                 f'FROM "{self.schema}"."{table}"'
             )
         ).fetchone()
@@ -45,7 +46,7 @@ class Side:
         with self.connection.cursor(name=f"hashes_{table}") as cursor:
             cursor.itersize = 10_000
             statement = (
-                f"SELECT {', '.join(keys)}, hash_record_extended({_row(table)}, 1) "
+                f"SELECT {', '.join(keys)}, hash_record_extended({_row(table, 'jsonb')}, 1) "
                 f'FROM "{self.schema}"."{table}" ORDER BY {order}'
             )
             for row in cursor.execute(sql(statement)):
@@ -62,9 +63,11 @@ class Side:
         return [plain(value) for value in found]
 
 
-def _row(table: str) -> str:
-    names = ", ".join(f'"{name}"' for name in columns(table))
-    return f"ROW({names})"
+def _row(table: str, form: str) -> str:
+    """`form`: what JSON that is kept as text is hashed as."""
+    raw = RAW[table]
+    names = (f'"{name}"::{form}' if name in raw else f'"{name}"' for name in columns(table))
+    return f"ROW({', '.join(names)})"
 
 
 def differences(one: Side, other: Side, tables: tuple[str, ...] | None = None) -> list[str]:

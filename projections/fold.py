@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from projections.changes import EXACT, Changes
+from projections.limits import limits_id
 from schemas import control, positions, trade
 from schemas.envelope import Envelope
 from schemas.scalars import dec
@@ -37,6 +38,8 @@ class Fold(Changes):
 
     def _judged(self, event: trade.SignalJudged) -> None:
         for v in event.data.items:
+            limits = [limit.model_dump(mode="json", exclude_none=True) for limit in v.limits]
+            limits_key = self._limit_set(event.partitionkey, limits)
             self.append(
                 "intents",
                 v.id,
@@ -53,11 +56,16 @@ class Fold(Changes):
                 policy_version=v.policy_version,
                 decided_at=event.time,
                 failures=[f.model_dump(mode="json", exclude_none=True) for f in v.failures],
-                limits=[limit.model_dump(mode="json", exclude_none=True) for limit in v.limits],
+                limits_id=limits_key,
                 figures=v.figures,
                 plan=None if v.plan is None else v.plan.model_dump(mode="json", exclude_none=True),
                 record_id=event.id,
             )
+
+    def _limit_set(self, account: str, limits: list[dict[str, Any]]) -> str:
+        key = limits_id(account, limits)
+        self.append("limit_sets", key, account=account, limits=limits)
+        return key
 
     # ------------------------------------------------------------------ trade.order
 

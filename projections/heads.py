@@ -7,7 +7,9 @@ schema. Whatever does not match is no mistake: it takes the way of :func:`projec
 """
 
 import re
+from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 
 import orjson
 
@@ -30,6 +32,26 @@ HEAD = re.compile(
     % {b"id": _ID, b"time": _TIME, b"name": _NAME, b"count": _COUNT}
 )
 """id, type, source, subject, time, account, sequence, epoch, causationid, correlationid."""
+
+_WRITER = (
+    rb'\{"specversion":"1\.0","id":"([0-9a-f-]{36})","type":"%s","source":"%s",'
+    rb'"subject":"([^"]*)","time":"(%s)","partitionkey":"([^"]*)",'
+    rb'(?:"sequence":(%s),)?"epoch":(%s),'
+    rb'(?:"causationid":"([0-9a-f-]{36})",)?(?:"correlationid":"([0-9a-f-]{36})",)?'
+)
+
+
+NOTHING = re.compile(rb"(?!)").match
+"""Matches nothing."""
+
+
+@lru_cache(1024)
+def writer(kind: bytes, source: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
+    """Matches the envelope of records of one type by one worker: id, subject, time, account,
+    sequence, epoch, causationid, correlationid. Quicker than HEAD, because most is known."""
+    parts = (re.escape(kind), re.escape(source), _TIME, _COUNT, _COUNT)
+    return re.compile(_WRITER % parts).match
+
 
 _POSITIVE = rb"(?=[0-9.]{1,40}\")(?:0\.[0-9]*[1-9][0-9]*|[1-9][0-9]*(?:\.[0-9]+)?)"
 _UNSIGNED = rb"(?=[0-9.]{1,40}\")(?:0(?:\.[0-9]+)?|[1-9][0-9]*(?:\.[0-9]+)?)"

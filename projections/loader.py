@@ -1,11 +1,12 @@
-"""A process that loads a shadow: `python -m projections.loader`, told what to do on stdin.
+"""A process that loads a shadow: `python -m projections.loader`, told what to do through a pipe.
 
 It reads its partitions from where the shadow's positions stand up to their targets, folds trusted
 bytes, and commits rows together with positions every so many records: killed at any moment, what
-it leaves is a shadow that stands at those positions. It ends when stdin does, so no parent that
-was killed leaves it behind. Imports are few: a rebuild waits for them.
+it leaves is a shadow that stands at those positions. It ends when its pipe does, so no parent that
+was killed leaves it behind.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -13,14 +14,14 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, BinaryIO, LiteralString, NoReturn
 
 import orjson
 import psycopg
 from confluent_kafka import TopicPartition
 
 from projections.memory import memory_mib
-from projections.reading import READ_MAX, consumer, good
+from projections.reading import READ_MAX, consumer, runs
 from projections.text_rows import COLUMNS, STATES, Key
 from projections.trusted import DistrustError, TrustedFold
 from runtime.security import postgres_secret
@@ -28,7 +29,7 @@ from schemas.validity import Validity
 
 LINES_MAX = 4_000
 """Lines of a table gathered before a COPY: about 1 MB."""
-INTENTS_MAX = 500
+INTENTS_MAX = 1_000
 TELL_S = 0.2
 
 
@@ -126,14 +127,16 @@ class Loader:
             self._connection.close()
 
     def _take(self, messages: list[Any], left: dict[tuple[str, int], Place], reader: Any) -> None:
-        absorb = self.fold.absorb
-        for key, offset, raw in good(messages):
+        for key, run in runs(messages):
             place = left.get(key)
-            if place is None or offset >= place.target:
+            if place is None:
                 continue
-            absorb(place, offset, raw)
-            self.done += 1
-            if offset + 1 >= place.target or place.stopped is not None:
+            while run and run[-1][0] >= place.target:
+                run.pop()
+            before = place.next_offset
+            self.fold.run(place, run)
+            self.done += len(run) if place.stopped is None else place.next_offset - before
+            if place.next_offset >= place.target or place.stopped is not None:
                 del left[key]
                 reader.incremental_unassign([TopicPartition(*key)])
         self._write_some()
@@ -177,6 +180,7 @@ class Loader:
         self._connection.commit()
         for place in moved:
             place.stored = place.next_offset
+        gc.collect(0)  # which is off meanwhile: next to nothing here is a cycle
 
     def _write(self) -> None:
         rows = self.fold.rows
@@ -228,7 +232,8 @@ class Loader:
 _KEYS = {
     "orders": "order_id::text", "trades": "trade_id::text", "positions": "account, symbol",
     "emergencies": "emergency_id::text", "fills": "id::text", "intents": "id::text",
-    "equity": "id::text", "policy_snapshots": "account, version", "commands_rejected": "id::text",
+    "limit_sets": "id::text", "equity": "id::text", "policy_snapshots": "account, version",
+    "commands_rejected": "id::text",
 }  # fmt: skip
 
 
@@ -237,22 +242,56 @@ def _sql(text: str) -> LiteralString:
     return text
 
 
-def main() -> int:
-    """Do the job that stands on the first line of stdin; progress and the end go to stdout."""
+def main(pipes: list[str]) -> NoReturn:
+    """Do jobs: each stands on the first line of a pipe, its progress and end go to another.
+
+    pipes: two descriptors a job, to read and to write. What is imported is imported once: for each
+    job but the first this process forks, before anything else is begun. The models come later, and
+    only where a record needs them.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    line = sys.stdin.buffer.readline()
+    gc.freeze()
+    gc.disable()
+    ends = [(int(pipes[n]), int(pipes[n + 1])) for n in range(0, len(pipes), 2)]
+    own = ends[0]
+    for pair in ends[1:]:
+        if os.fork() == 0:
+            own = pair
+            break
+    for pair in ends:
+        if pair != own:
+            os.close(pair[0])
+            os.close(pair[1])
+    _work(os.fdopen(own[0], "rb"), os.fdopen(own[1], "wb"))
+    os._exit(0)  # taking a million rows' keys apart first would only take time
+
+
+def _work(told: BinaryIO, telling: BinaryIO) -> None:
+    line = told.readline()
     if not line:
-        return 0
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+        return
+    threading.Thread(target=_end_with_parent, args=(told,), daemon=True).start()
+    lock = threading.Lock()
+
+    def tell(**what: Any) -> None:
+        with lock:
+            telling.write(orjson.dumps(what) + b"\n")
+            telling.flush()
+
     try:
         loader = Loader(Job(**orjson.loads(line)))
         ended = threading.Event()
-        teller = threading.Thread(target=_tell_now_and_then, args=(loader, ended), daemon=True)
+
+        def tell_now_and_then() -> None:
+            while not ended.wait(TELL_S):
+                tell(done=loader.done)
+
+        teller = threading.Thread(target=tell_now_and_then, daemon=True)
         teller.start()
         loader.run()
         ended.set()
         teller.join()
-        _tell(
+        tell(
             done=loader.done,
             ended=True,
             checked=loader.fold.checked,
@@ -260,28 +299,17 @@ def main() -> int:
             memory_mib=memory_mib(),
         )
     except DistrustError as error:
-        _tell(distrust=str(error))
+        tell(distrust=str(error))
     except (psycopg.DataError, psycopg.IntegrityError) as error:
-        _tell(distrust=str(error).splitlines()[0])
+        tell(distrust=str(error).splitlines()[0])
     except Exception as error:
-        _tell(error=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-    return 0
+        tell(error=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
 
-def _tell_now_and_then(loader: Loader, ended: threading.Event) -> None:
-    while not ended.wait(TELL_S):
-        _tell(done=loader.done)
-
-
-def _tell(**what: Any) -> None:
-    sys.stdout.buffer.write(orjson.dumps(what) + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+def _end_with_parent(told: BinaryIO) -> None:
+    told.read()
     os._exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(sys.argv[1:])

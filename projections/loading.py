@@ -3,10 +3,12 @@ get on."""
 
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -16,12 +18,14 @@ import orjson
 from projections.database import ProjectionError
 from projections.reading import Partition
 from runtime.settings import ROOT
-from schemas.topics import TOPICS
+from schemas.topics import CONTROL, TOPICS
 
 PROCESSES = 2
-CHECKPOINT = 200_000
-"""Records between two commits of a process: so many are read again after a kill."""
+CHECKPOINT = 600_000
+"""Records between two commits of a process: so many, some 8 s of work, are read again after a kill.
+Rows that change again after a commit are changed one by one, so there should be few commits."""
 STALL_S = 30.0
+_MODELS = frozenset(t.name for t in TOPICS.values() if t.people) | {CONTROL.name}
 Progress = Callable[[int, int], None]
 
 
@@ -50,18 +54,23 @@ class Loaders:
     def __init__(self, count: int = PROCESSES, *, stall_s: float = STALL_S) -> None:
         self._stall_s = stall_s
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        self._processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "projections.loader"],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": path},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # an interrupt from the terminal is the parent's to handle
-            )
-            for _ in range(count)
-        ]
+        jobs, told = ([os.pipe() for _ in range(count)] for _ in range(2))
+        theirs = [end for (reads, _), (_, writes) in zip(jobs, told, strict=True)
+                  for end in (reads, writes)]  # fmt: skip
+        self._jobs = [os.fdopen(writes, "wb") for _, writes in jobs]
+        self._told = [os.fdopen(reads, "rb") for reads, _ in told]
+        self._process = subprocess.Popen(  # forks the others: imports take a while
+            [sys.executable, "-m", "projections.loader", *map(str, theirs)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=theirs,
+            start_new_session=True,  # an interrupt from the terminal is the parent's to handle
+        )
+        for end in theirs:
+            os.close(end)
 
     def __enter__(self) -> Self:
         return self
@@ -72,10 +81,12 @@ class Loaders:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            process.communicate()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (*self._jobs, *self._told):
+            with suppress(BrokenPipeError):
+                pipe.close()
 
     def load(
         self, job: dict[str, Any], left: dict[Partition, tuple[int, int]], progress: Progress | None
@@ -86,23 +97,21 @@ class Loaders:
         Raises DistrustedError, and ProjectionError when one ends or none gets on for `stall_s`.
         """
         started = time.perf_counter()
-        shares = share(left, len(self._processes))
-        for process, keys in zip(self._processes, shares, strict=True):
+        for pipe, keys in zip(self._jobs, share(left, len(self._jobs)), strict=True):
             targets = [(*key, left[key][1]) for key in keys]
-            assert process.stdin is not None
-            process.stdin.write(orjson.dumps({**job, "targets": targets}) + b"\n")
-            process.stdin.flush()
+            with suppress(BrokenPipeError):  # it ended: seen where it is read from
+                pipe.write(orjson.dumps({**job, "targets": targets}) + b"\n")
+                pipe.flush()
         total = sum(end - at for at, end in left.values())
         return self._follow(total, started, progress)
 
     def _follow(self, total: int, started: float, progress: Progress | None) -> Loaded:
-        done = dict.fromkeys(range(len(self._processes)), 0)
+        done = dict.fromkeys(range(len(self._told)), 0)
         ended: dict[int, dict[str, Any]] = {}
         moved = dict.fromkeys(done, time.monotonic())
         with selectors.DefaultSelector() as selector:
-            for number, process in enumerate(self._processes):
-                assert process.stdout is not None
-                selector.register(process.stdout, selectors.EVENT_READ, number)
+            for number, pipe in enumerate(self._told):
+                selector.register(pipe, selectors.EVENT_READ, number)
             while len(ended) < len(done):
                 for key, _ in selector.select(0.5):
                     number = key.data
@@ -125,12 +134,10 @@ class Loaders:
         )
 
     def _read(self, number: int) -> dict[str, Any]:
-        process = self._processes[number]
-        assert process.stdout is not None
-        line = process.stdout.readline()
+        line = self._told[number].readline()
         if not line:
             raise ProjectionError(
-                f"A loader of the rebuild ended with code {process.wait()}: run `quantum rebuild` "
+                "A loader of the rebuild ended before its work was done: run `quantum rebuild` "
                 "again, it goes on from what is loaded."
             )
         told: dict[str, Any] = orjson.loads(line)
@@ -158,12 +165,16 @@ def share(left: dict[Partition, tuple[int, int]], count: int) -> list[list[Parti
     """Partitions for each of `count` processes, about as many records each.
 
     One number of all account-keyed topics stays together: rows are merged from several topics of an
-    account. Topics with a single partition go where there is room.
+    account. So do the other topics whose records need models: importing these takes half a second.
+    What is left goes where there is room.
     """
     groups: dict[tuple[str, int], list[Partition]] = {}
     for topic, partition in sorted(left):
-        keyed = topic in TOPICS and TOPICS[topic].keyed
-        groups.setdefault(("", partition) if keyed else (topic, 0), []).append((topic, partition))
+        if topic in TOPICS and TOPICS[topic].keyed:
+            group = ("", partition)
+        else:
+            group = ("models", 0) if topic in _MODELS else (topic, 0)
+        groups.setdefault(group, []).append((topic, partition))
 
     def size(keys: Iterable[Partition]) -> int:
         return sum(left[key][1] - left[key][0] for key in keys)

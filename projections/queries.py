@@ -107,8 +107,12 @@ def intents(
     limit: int = 1000,
 ) -> list[Row]:
     """Verdicts with their failures, limits, figures and plan, newest first."""
-    i = tables.intents
-    query = _of(i, account).order_by(i.c.decided_at.desc(), i.c.id).limit(limit)
+    i, sets = tables.intents, tables.limit_sets
+    shown = [column for column in i.c if column is not i.c.limits_id]
+    query = select(*shown, sets.c.limits).outerjoin(sets, sets.c.id == i.c.limits_id)
+    query = query.order_by(i.c.decided_at.desc(), i.c.id).limit(limit)
+    if account is not None:
+        query = query.where(i.c.account == account)
     if verdict is not None:
         query = query.where(i.c.verdict == verdict)
     if reason is not None:

@@ -60,3 +60,17 @@ def good(messages: Iterable[Any]) -> Iterator[tuple[Partition, int, bytes | None
             yield (message.topic(), message.partition()), message.offset(), message.value()
         elif error.fatal() or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             raise KafkaException(error)
+
+
+def runs(messages: Iterable[Any]) -> Iterator[tuple[Partition, list[tuple[int, bytes | None]]]]:
+    """The same as messages of one partition that follow each other: (offset, value) of each."""
+    key: Partition | None = None
+    run: list[tuple[int, bytes | None]] = []
+    for place, offset, value in good(messages):
+        if place != key:
+            if key is not None:
+                yield key, run
+            key, run = place, []
+        run.append((offset, value))
+    if key is not None:
+        yield key, run

@@ -16,7 +16,7 @@ import psycopg
 from migrations import chain
 from projections.changes import Changes
 from projections.database import connect, exists, sql
-from projections.tables import KEYS, MERGES, STORED, metadata
+from projections.tables import KEYS, MERGES, RAW, STORED, metadata
 from projections.writing import Writer
 from runtime.build import code_digest
 
@@ -24,12 +24,15 @@ LATE_AT_ONCE = 5_000
 BUILD_OPTIONS: LiteralString = (
     "SET maintenance_work_mem = '256MB'; SET synchronous_commit = off;"
     "SET max_parallel_maintenance_workers = 0; SET client_connection_check_interval = 1000;"
+    "SET default_statistics_target = 10;"
     "SET application_name = 'quantum-rebuild'"
 )
 WHILE_LOADING = "autovacuum_enabled = off, toast_tuple_target = 8160"
 """Compressing long rows takes longer than writing them; nothing that is loaded needs a vacuum."""
-_ROW_MAKERS = ("changes", "fold", "heads", "log", "tables", "text_rows", "trusted", "loader",
-               "origin")  # fmt: skip
+_ROW_MAKERS = (
+    "changes", "fold", "heads", "limits", "loader", "log", "origin", "tables", "text_rows",
+    "trusted", "trusted_items", "trusted_verdicts",
+)  # fmt: skip
 EXTRA = ("rebuild_state", "rebuild_late")
 
 
@@ -68,7 +71,7 @@ def open_shadow(
                 "(number bigserial, name text NOT NULL, change jsonb NOT NULL)"
             )
         )
-        mending = orjson.dumps(_strip(control, name)).decode()
+        mending = orjson.dumps(dict(zip(STEPS, _strip(control, name), strict=True))).decode()
         control.execute(
             sql(f'INSERT INTO "{name}".rebuild_state VALUES (%s, %s, %s)'),
             (orjson.dumps(wanted).decode(), "loading", mending),
@@ -82,17 +85,7 @@ def _row_form() -> str:
     from pathlib import Path
 
     digest = sha256()
-    for name in (
-        "changes",
-        "fold",
-        "heads",
-        "log",
-        "tables",
-        "text_rows",
-        "trusted",
-        "loader",
-        "origin",
-    ):
+    for name in _ROW_MAKERS:
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
 
@@ -123,7 +116,8 @@ def complete(control: psycopg.Connection[Any], postgres: str, schema: str) -> No
     """
     row = control.execute(sql(f'SELECT mending FROM "{schema}".rebuild_state')).fetchone()
     assert row is not None
-    _side_by_side(postgres, [s for name, s in row[0] if not _has(control, schema, name)])
+    for step in STEPS:
+        _side_by_side(postgres, [s for name, s in row[0][step] if not _has(control, schema, name)])
     apply_late(control, postgres, schema)
     control.execute(sql(f"UPDATE \"{schema}\".rebuild_state SET stage = 'ready'"))
 
@@ -184,37 +178,45 @@ def _merged(rows: list[tuple[int, str, dict[str, Any]]]) -> Changes:
     return changes
 
 
-def _strip(control: psycopg.Connection[Any], schema: str) -> list[tuple[str, str]]:
-    """Take constraints and indexes off the shadow's tables; (name, statement) that mend that, the
-    longest first."""
-    mending: list[tuple[str, str]] = []
-    for name in ("events", "intents", "orders", *sorted(metadata.tables)):
+Statements = list[tuple[str, str]]
+"""Name of what is made, and how."""
+STEPS = ("indexes", "rest")
+"""What mends stripped tables, one after the other; the statements of each side by side."""
+
+
+def _strip(control: psycopg.Connection[Any], schema: str) -> tuple[Statements, Statements]:
+    """Take constraints and indexes off the shadow's tables; what mends that in :data:`STEPS`, the
+    longest first. Keys are made as indexes, of which two can be made side by side on one table, and
+    declared in the end."""
+    indexes: Statements = []
+    rest: Statements = []
+    reset = ", ".join(part.split("=")[0].strip() for part in WHILE_LOADING.split(","))
+    for name in dict.fromkeys(("events", "intents", "orders", *sorted(metadata.tables))):
         if name in ("offsets", "projector"):
             continue
-        place = f'"{schema}"."{name}"'
-        constraint, definition = control.execute(
-            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
-            "WHERE conrelid = %s::regclass AND contype = 'p'",
+        place, key = f'"{schema}"."{name}"', f"{name}_pkey"
+        found = control.execute(
+            "SELECT i.relname, pg_get_indexdef(i.oid) FROM pg_index x JOIN pg_class i "
+            "ON i.oid = x.indexrelid WHERE x.indrelid = %s::regclass ORDER BY 1",
             (place,),
-        ).fetchone() or ("", "")
-        if not constraint:
-            continue
-        indexes = control.execute(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = %s "
-            "AND tablename = %s AND indexname <> %s",
-            (schema, name, constraint),
         ).fetchall()
-        control.execute(sql(f'ALTER TABLE {place} DROP CONSTRAINT "{constraint}"'))
         control.execute(sql(f"ALTER TABLE {place} SET ({WHILE_LOADING})"))
-        mending.append(
-            (constraint, f'ALTER TABLE {place} ADD CONSTRAINT "{constraint}" {definition}')
-        )
-        for index, statement in indexes:
-            control.execute(sql(f'DROP INDEX "{schema}"."{index}"'))
-            mending.append((index, statement))
-        reset = ", ".join(part.split("=")[0].strip() for part in WHILE_LOADING.split(","))
-        mending.append((f"analyse {name}", f"ALTER TABLE {place} RESET ({reset}); ANALYZE {place}"))
-    return mending
+        control.execute(sql(f'ALTER TABLE {place} DROP CONSTRAINT "{key}"'))
+        for index, statement in found:
+            control.execute(sql(f'DROP INDEX IF EXISTS "{schema}"."{index}"'))
+            indexes.append((index, statement))
+        whole = f"{_declared(place, key)}; ALTER TABLE {place} RESET ({reset}); ANALYZE {place}"
+        rest.append((f"rest of {name}", whole))
+    return indexes, rest
+
+
+def _declared(place: str, index: str) -> str:
+    """Make a unique index the primary key of its table, unless it is."""
+    return (
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = '{place}'::regclass"
+        f" AND contype = 'p') THEN ALTER TABLE {place} ADD CONSTRAINT \"{index}\" "
+        f'PRIMARY KEY USING INDEX "{index}"; END IF; END $$'
+    )
 
 
 def bare(control: psycopg.Connection[Any], schema: str) -> None:
@@ -238,7 +240,12 @@ def replace_rows(control: psycopg.Connection[Any], shadow: str, live: str, table
     rows that differ are written. Returns how many were taken out or put in."""
     names = ", ".join(f'"{name}"' for name in STORED[table])
     same = " AND ".join(f't."{key}" = s."{key}"' for key in KEYS[table])
-    left, right = (", ".join(f'{side}."{name}"' for name in STORED[table]) for side in "ts")
+    left, right = (
+        ", ".join(
+            f'{side}."{name}"' + ("::jsonb" if name in RAW[table] else "") for name in STORED[table]
+        )
+        for side in "ts"
+    )
     control.execute(sql(f'ANALYZE "{shadow}"."{table}"'))
     gone = control.execute(
         sql(

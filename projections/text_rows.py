@@ -36,7 +36,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "fills": "id account order_id client_order_id symbol side venue_trade_id quantity price fee"
         " fee_asset liquidity reference filled_at rule record_id",
         "intents": "id request_id account symbol side kind verdict reason origin confidence label"
-        " policy_version decided_at failures limits figures plan record_id",
+        " policy_version decided_at failures limits_id figures plan record_id",
+        "limit_sets": "id account limits",
         "equity": "id account time transfers realised fees funding unrealised equity gross marks"
         " record_id",
         "policy_snapshots": "account version operator reason changed_at trading_state before after"

@@ -7,13 +7,13 @@ merged here. That both ways make the same rows is a test over golden samples, a 
 generated records (`tests/projections/test_trusted.py`).
 """
 
-import re
 from typing import TYPE_CHECKING
 
-from projections.heads import HEAD, REAL_DAYS, is_outside_record, is_real
+from projections.heads import HEAD, NOTHING, REAL_DAYS, is_outside_record, is_real, writer
 from projections.reading import Moving
 from projections.text_rows import TextRows
-from projections.trusted_items import HANDLERS, START, Item, parse
+from projections.trusted_items import EMPTY, HANDLERS, Item, parse, shapes
+from projections.trusted_verdicts import VerdictRow, Verdicts
 from schemas.topics import (
     CONTROL,
     EVENT_TOPICS,
@@ -28,92 +28,69 @@ from schemas.topics import (
 from schemas.validity import SequenceGap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from re import Match
+
     from projections.fold import Fold
 
 BYTES_MAX = 1_000_000
 
-_VERDICT = re.compile(
-    rb'\{"id":"([^"]{36})","request_id":"([^"]{36})","symbol":"([^"]*)","side":"([A-Z]*)",'
-    rb'"kind":"([a-z]*)","verdict":"([a-z]*)",(?:"reason":"([^"]*)",)?"failures":\['
-)
-_VERDICT_END = re.compile(
-    rb'\},"origin":"([^"]*)","confidence":"([^"]*)"(?:,"label":"([^"]*)")?'
-    rb',"policy_version":([0-9]+)\}(,|\]\}\})'
-)
-
-
-def verdicts(
-    record: bytes, account: bytes, time: bytes, raw: bytes, at: int
-) -> list[tuple[str, bytes]] | None:
-    """Rows of `intents` by id, cut out of the record's bytes; None where these do not look as
-    expected.
-
-    Without a backslash a quotation mark always delimits a string, so what is looked for here can
-    only be structure, never text inside a string.
-    """
-    begin = raw.find(START + b"[", at)
-    if begin < 0:
-        return None
-    at = begin + len(START) + 1
-    lines: list[tuple[str, bytes]] = []
-    while True:
-        head = _VERDICT.match(raw, at)
-        if head is None:
-            return None
-        failures = head.end() - 1
-        limits = raw.find(b'],"limits":[', failures)
-        figures = raw.find(b'],"figures":{', limits)
-        last = raw.find(b'},"origin":"', figures)
-        end = _VERDICT_END.match(raw, last) if min(limits, figures, last) > 0 else None
-        if end is None:
-            return None
-        plan = raw.find(b'},"plan":{', figures, last)
-        shut = (plan if plan > 0 else last) + 1
-        identity, request, symbol, side, kind, verdict, reason = head.groups()
-        origin, confidence, label, version, more = end.groups()
-        line = b"\t".join(
-            (
-                identity, request, account, symbol, side, kind, verdict, reason or b"\\N", origin,
-                confidence, b"\\N" if label is None else label, version, time,
-                raw[failures : limits + 1], raw[limits + 11 : figures + 1],
-                raw[figures + 12 : shut], raw[plan + 9 : last + 1] if plan > 0 else b"\\N", record,
-            )
-        )  # fmt: skip
-        lines.append((identity.decode(), line))
-        at = end.end()
-        if more != b",":
-            break
-    return lines if at == len(raw) else None
-
-
 _ITEMS, _VERDICTS, _INDEX, _COUNT, _FENCE = range(5)
-_NO_KINDS: frozenset[str] = frozenset()
-_TAKEN: dict[tuple[str, bytes], tuple[int, frozenset[str]]] = {
-    (ORDER.name, b"trade.order.decided.v1"): (
-        _ITEMS,
-        frozenset({"order", "cancel", "dropped", "declined"}),
-    ),
+_TAKEN: dict[tuple[str, bytes], tuple[int, str]] = {
+    (ORDER.name, b"trade.order.decided.v1"): (_ITEMS, "order cancel dropped declined"),
     (EXECUTION_RES.name, b"trade.execution.reported.v1"): (
         _ITEMS,
-        frozenset({"accepted", "filled", "ended", "transferred"}),
+        "accepted unknown filled ended transferred funded",
     ),
     (POSITION_UPDATE.name, b"trade.position.updated.v1"): (
         _ITEMS,
-        frozenset({"position", "order_end", "trade_closed", "equity"}),
+        "position order_end trade_closed equity",
     ),
-    (SIGNAL_SAFE.name, b"trade.signal.judged.v1"): (_VERDICTS, _NO_KINDS),
-    (SIGNAL.name, b"trade.signal.published.v1"): (_INDEX, _NO_KINDS),
-    (VENUE_REPORT.name, b"venue.reported.v1"): (_INDEX, _NO_KINDS),
+    (SIGNAL_SAFE.name, b"trade.signal.judged.v1"): (_VERDICTS, ""),
+    (SIGNAL.name, b"trade.signal.published.v1"): (_INDEX, ""),
+    (VENUE_REPORT.name, b"venue.reported.v1"): (_INDEX, ""),
 }
+for _kind in (
+    b"safety.equity.marked.v1", b"safety.governor.level_changed.v1",
+    b"market.flash_crash_detected.v1",
+):  # fmt: skip
+    _TAKEN[CONTROL.name, _kind] = (_INDEX, "")
 for _topic in EVENT_TOPICS:
-    _TAKEN[_topic.name, b"source.checkpointed.v1"] = (_COUNT, _NO_KINDS)
-    _TAKEN[_topic.name, b"source.fenced.v1"] = (_FENCE, _NO_KINDS)
-_UNKNOWN = (-1, _NO_KINDS)
+    _TAKEN[_topic.name, b"source.checkpointed.v1"] = (_COUNT, "")
+    _TAKEN[_topic.name, b"source.fenced.v1"] = (_FENCE, "")
 _NONE = b"\\N"
 
 
 class DistrustError(ValueError):
     """A worker's record does not hold what such records hold: fold the log with models instead."""
+
+
+class _Line:
+    """A partition as it is read: who wrote the record before, and so most likely the next one."""
+
+    __slots__ = ("kind", "kinds", "match", "place", "source", "source_name", "topic", "way")
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self.topic = topic
+        self.place = b"%s\t%d" % (topic.encode(), partition)
+        self.match: Callable[[bytes], Match[bytes] | None] = NOTHING
+        self.way, self.kinds, self.kind, self.source, self.source_name = (
+            -1,
+            shapes(""),
+            b"",
+            b"",
+            "",
+        )
+
+    def expect(self, kind: bytes, source: bytes) -> bool:
+        """Expect records of this type and source; False where only models can take them."""
+        way = _TAKEN.get((self.topic, kind))
+        if way is None:
+            return False
+        self.way, self.kinds = way[0], shapes(way[1])
+        self.kind, self.source, self.source_name = kind, source, source.decode()
+        self.match = writer(kind, source)
+        return True
 
 
 class TrustedFold:
@@ -123,72 +100,116 @@ class TrustedFold:
     def __init__(self) -> None:
         self.rows = TextRows()
         self.checked = 0
+        self._index = self.rows.lines["events"]
+        self._verdicts = Verdicts()
+        self._lines: dict[tuple[str, int], _Line] = {}
         self._fold: Fold | None = None
-        self._prefixes: dict[tuple[str, int], bytes] = {}
 
     def absorb(self, cursor: Moving, offset: int, raw: bytes | None) -> None:
         """Fold one message in and move the cursor past it. Raises DistrustError."""
-        if offset < cursor.next_offset or cursor.stopped is not None:
-            return
-        if raw is not None and b"\\" not in raw and len(raw) <= BYTES_MAX:
-            head = HEAD.match(raw)
-            if head is not None:
-                found = head.groups(_NONE)
-                if found[4][:10] in REAL_DAYS or is_real(found[4]):
-                    took = self._took_outside if found[7] is _NONE else self._took
-                    if took(cursor, offset, raw, found, head.end()):
-                        return
-        self._check(cursor, offset, raw)
+        self.run(cursor, ((offset, raw),))
 
-    def _took_outside(
-        self, cursor: Moving, offset: int, raw: bytes, head: tuple[bytes, ...], rest: int
-    ) -> bool:
-        """Fold a record without epoch; False (and nothing done) if models must look."""
-        topic = cursor.topic
-        if head[6] is not _NONE or not is_outside_record(topic, head[1], raw, rest):
+    def run(self, cursor: Moving, messages: "Iterable[tuple[int, bytes | None]]") -> None:
+        """Fold messages of one partition in and move its cursor past them. Raises
+        DistrustError."""
+        place = (cursor.topic, cursor.partition)
+        line = self._lines.get(place)
+        if line is None:
+            line = self._lines[place] = _Line(*place)
+        for offset, raw in messages:
+            if offset < cursor.next_offset:
+                continue
+            if cursor.stopped is not None:
+                return
+            if raw is not None and b"\\" not in raw and len(raw) <= BYTES_MAX:
+                head = line.match(raw)
+                if head is None:
+                    if self._looked(cursor, line, offset, raw):
+                        continue
+                elif self._took(cursor, line, offset, raw, head):
+                    continue
+            self._check(cursor, offset, raw)
+
+    def _looked(self, cursor: Moving, line: _Line, offset: int, raw: bytes) -> bool:
+        """Fold a record that has no epoch, or is of another type or worker than the one before;
+        False (and nothing done) if models must look."""
+        found = HEAD.match(raw)
+        if found is None:
+            return False
+        record, kind, source, subject, time, account, sequence, epoch, cause, first = found.groups(
+            _NONE
+        )
+        if epoch is not _NONE:
+            head = line.match(raw) if line.expect(kind, source) else None
+            return head is not None and self._took(cursor, line, offset, raw, head)
+        if sequence is not _NONE:
+            return False
+        topic = line.topic
+        if not (time[:10] in REAL_DAYS or is_real(time)):
+            return False
+        if not is_outside_record(topic, kind, raw, found.end()):
             return False
         cursor.next_offset = offset + 1
         cursor.events += 1
         if topic == VENUE_REQUEST.name:
-            self._index(cursor, offset, head)
+            self._index.append(
+                b"\t".join(
+                    (
+                        line.place, b"%d" % offset, record, kind, account, subject, time,
+                        b"\\N\t\\N", source, cause, first, b"\\N\t\\N",
+                    )
+                )
+            )  # fmt: skip
         return True
 
     def _took(
-        self, cursor: Moving, offset: int, raw: bytes, head: tuple[bytes, ...], rest: int
+        self, cursor: Moving, line: _Line, offset: int, raw: bytes, head: "Match[bytes]"
     ) -> bool:
         """Fold a worker's record; False (and nothing done) if models must look."""
-        record, kind, source, _, time, account, sequence, epoch, _, _ = head
-        way, kinds = _TAKEN.get((cursor.topic, kind), _UNKNOWN)
-        items: list[Item] | None = None
-        lines: list[tuple[str, bytes]] | None = None
-        if way == _ITEMS:
-            items = parse(raw, rest, kinds)
-            if items is None:
-                return False
-        elif way == _VERDICTS:
-            lines = verdicts(record, account, time, raw, rest)
-            if lines is None:
-                return False
-        elif way < 0:
+        record, subject, time, account, sequence, epoch, cause, first = head.groups(_NONE)
+        if not (time[:10] in REAL_DAYS or is_real(time)):
             return False
-        number = None if sequence is _NONE else int(sequence)
-        try:
-            valid = cursor.validity.admit_head(source.decode(), int(epoch), number, way == _FENCE)
-        except SequenceGap as gap:
-            cursor.stopped = str(gap)
-            return True
+        way = line.way
+        items: list[Item] | None = None
+        rows: list[VerdictRow] | None = None
+        if way == _ITEMS:
+            if not raw.endswith(EMPTY):
+                items = parse(raw, head.end(), line.kinds)
+                if items is None:
+                    return False
+        elif way == _VERDICTS:
+            rows = self._verdicts.cut(record, account, time, raw, head.end())
+            if rows is None:
+                return False
+        sources = cursor.validity.sources
+        source, number = line.source_name, None if sequence is _NONE else int(sequence)
+        known = (int(epoch), number)
+        if way != _FENCE and number is not None and sources.get(source) == (known[0], number - 1):
+            sources[source] = (known[0], number)
+            valid = True
+        else:
+            try:
+                valid = cursor.validity.admit_head(source, known[0], number, way == _FENCE)
+            except SequenceGap as gap:
+                cursor.stopped = str(gap)
+                return True
         cursor.next_offset = offset + 1
         if not valid:
             return True
         cursor.events += 1
         if items is not None:
             self._apply(items, account.decode(), time.decode(), record.decode())
-        elif lines is not None:
-            append = self.rows.append
-            for key, line in lines:
-                append("intents", key, line)
+        elif rows is not None:
+            self._judged(rows)
         if way != _COUNT:
-            self._index(cursor, offset, head)
+            self._index.append(
+                b"\t".join(
+                    (
+                        line.place, b"%d" % offset, record, line.kind, account, subject, time,
+                        sequence, epoch, line.source, cause, first, b"\\N\t\\N",
+                    )
+                )
+            )  # fmt: skip
         return True
 
     def _apply(self, items: list[Item], account: str, time: str, record: str) -> None:
@@ -199,20 +220,12 @@ class TrustedFold:
         except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise DistrustError(f"record {record}: {error}") from error
 
-    def _index(self, cursor: Moving, offset: int, head: tuple[bytes, ...]) -> None:
-        record, kind, source, subject, time, account, sequence, epoch, cause, first = head
-        place = (cursor.topic, cursor.partition)
-        before = self._prefixes.get(place)
-        if before is None:
-            before = self._prefixes[place] = b"%s\t%d" % (place[0].encode(), place[1])
-        self.rows.lines["events"].append(
-            b"\t".join(
-                (
-                    before, b"%d" % offset, record, kind, account, subject, time, sequence, epoch,
-                    source, cause, first, b"\\N\t\\N",
-                )
-            )
-        )  # fmt: skip
+    def _judged(self, rows: list[VerdictRow]) -> None:
+        append, seen = self.rows.append, self.rows.seen["limit_sets"]
+        for key, line, limits in rows:
+            append("intents", key, line)
+            if limits[1] not in seen:
+                append("limit_sets", limits[1], limits[2])
 
     def _check(self, cursor: Moving, offset: int, raw: bytes | None) -> None:
         """The way of every record in the projector, with models."""

@@ -5,6 +5,7 @@ The same effects as in :mod:`projections.fold`, on values that are still text.
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import orjson
 from projections.text_rows import NULL, TextRows
 
 START = b'"data":{"items":'
+EMPTY = b',"data":{"items":[]}}'
 Item = dict[str, Any]
 Handler = Callable[[TextRows, str, str, str, Item], None]
 
@@ -26,6 +28,8 @@ SHAPES: dict[str, tuple[str, ...]] = {
         "declined": "kind id instruction_id symbol why",
         "dropped": "kind id request_id symbol why",
         "accepted": "kind id order_id client_order_id symbol",
+        "unknown": "kind id order_id client_order_id symbol attempt",
+        "funded": "kind id symbol amount quantity mark rate",
         "filled": "kind id order_id? client_order_id? symbol side trade_id quantity price"
         " fee fee_asset liquidity reference filled_at rule",
         "transferred": "kind id transfer_id amount asset",
@@ -39,31 +43,38 @@ SHAPES: dict[str, tuple[str, ...]] = {
     }.items()
 }
 """Fields of each item in the order of canonical bytes; `?`: may be left out."""
-_known: dict[str, set[tuple[str, ...]]] = {kind: set() for kind in SHAPES}
+_Shapes = dict[str, set[tuple[str, ...]]]
+_known: _Shapes = {kind: set() for kind in SHAPES}
 
 
-def parse(raw: bytes, start: int, kinds: frozenset[str]) -> list[Item] | None:
-    """Items of a record whose data begin at or after `start`; None if one is not of `kinds` or has
-    an unknown shape."""
+@cache
+def shapes(kinds: str) -> _Shapes:
+    """By kind, of these: orders of fields that were found to be good so far."""
+    return {kind: _known[kind] for kind in kinds.split()}
+
+
+def parse(raw: bytes, start: int, known: _Shapes) -> list[Item] | None:
+    """Items of a record whose data begin at or after `start`; None if one is of a kind that is not
+    in `known`, or has an unknown shape."""
     begin = raw.find(START, start)
     if begin < 0 or raw[-2:] != b"}}":
         return None
     try:
-        items = orjson.loads(memoryview(raw)[begin + len(START) : -2])
+        items: list[Item] = orjson.loads(memoryview(raw)[begin + len(START) : -2])
     except orjson.JSONDecodeError:
         return None
     if type(items) is not list:
         return None
     for item in items:
-        if type(item) is not dict:
+        try:
+            if tuple(item) in known[item["kind"]]:
+                continue
+        except (KeyError, TypeError):
             return None
-        kind, shape = item.get("kind"), tuple(item)
-        if type(kind) is not str or kind not in kinds:
+        kind, shape = item["kind"], tuple(item)
+        if not _fits(shape, SHAPES[kind]):
             return None
-        if shape not in _known[kind]:
-            if not _fits(shape, SHAPES[kind]):
-                return None
-            _known[kind].add(shape)
+        known[kind].add(shape)
     return items
 
 
@@ -107,6 +118,10 @@ def _nothing(_rows: TextRows, _account: str, _time: str, _record: str, _item: It
 
 def _accepted(rows: TextRows, _account: str, time: str, _record: str, item: Item) -> None:
     rows.row("orders", item["order_id"])[23:25] = (time, "f")
+
+
+def _unknown(rows: TextRows, _account: str, _time: str, _record: str, item: Item) -> None:
+    rows.row("orders", item["order_id"])[24] = "t"
 
 
 def _filled(rows: TextRows, account: str, _time: str, record: str, item: Item) -> None:
@@ -195,7 +210,9 @@ HANDLERS: dict[str, Handler] = {
     "dropped": _nothing,
     "declined": _nothing,
     "accepted": _accepted,
+    "unknown": _unknown,
     "transferred": _nothing,
+    "funded": _nothing,
     "filled": _filled,
     "ended": _ended,
     "position": _position,

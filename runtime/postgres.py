@@ -35,6 +35,7 @@ OPTIONS = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "1GB",
+    "wal_buffers": "16MB",  # a rebuild writes hundreds of MB: with 2 MB its backends waited often
     "shared_buffers": "64MB",
     "max_connections": "60",
     "max_parallel_workers_per_gather": "0",

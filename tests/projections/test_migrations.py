@@ -9,9 +9,14 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from migrations import chain
+from projections import queries
 from projections.database import engine
-from projections.tables import TRADES_RECENT, metadata
+from projections.digest import equals_replay
+from projections.tables import TRADES_RECENT, VERDICTS, metadata
 from runtime.settings import SettingsError
+from tests.projections.conftest import project_all
+from tests.projections.days import day
+from tests.projections.publishing import publish
 
 
 def tables(uri: str, schema: str) -> set[str]:
@@ -75,7 +80,7 @@ def test_rows_of_the_first_generation_live_through_the_second_and_back(database:
             "(gen_random_uuid(), 'a', '2021-05-19Z', '2021-05-20Z'), "
             "(gen_random_uuid(), 'b', '2021-05-19Z', NULL)"
         )
-    assert chain.upgrade(database) == chain.head() == "0002"
+    assert chain.upgrade(database, revision="0002") == "0002"
     assert recent(database) == ["a", "b"]
     with psycopg.connect(database) as connection:
         connection.execute("UPDATE live.trades SET deleted_at = '2021-05-21Z'")
@@ -87,6 +92,28 @@ def test_rows_of_the_first_generation_live_through_the_second_and_back(database:
     assert recent(database) == ["a", "b"]
     assert chain.upgrade(database) == chain.head()
     assert recent(database) == ["a", "b"]
+
+
+def test_limits_move_into_sets_of_their_own_and_back(broker: str, migrated: str) -> None:
+    log = day(2)
+    publish(broker, log.messages)
+    project_all(broker, migrated, len(log.messages))
+    before = queries.intents(engine(migrated), limit=10_000)
+    assert before
+    with psycopg.connect(migrated) as connection:
+        wanted = connection.execute("SELECT * FROM live.limit_sets ORDER BY id").fetchall()
+        assert 0 < len(wanted) < len(before)
+    assert chain.downgrade(migrated, revision="0002") == "0002"
+    with psycopg.connect(migrated) as connection:
+        rows = connection.execute("SELECT id::text, limits FROM live.intents").fetchall()
+    assert dict(rows) == {row["id"]: row["limits"] for row in before}
+    assert chain.upgrade(migrated) == chain.head()
+    assert queries.intents(engine(migrated), limit=10_000) == before
+    with psycopg.connect(migrated) as connection:
+        assert connection.execute("SELECT * FROM live.limit_sets ORDER BY id").fetchall() == wanted
+        seen = connection.execute("SELECT id::text, limits FROM live.verdicts").fetchall()
+    assert dict(seen) == dict(rows)
+    assert equals_replay(broker, migrated) == (True, [])
 
 
 def test_the_migrated_schema_is_the_metadata(migrated: str) -> None:
@@ -104,12 +131,13 @@ def test_the_migrated_constraints_and_view_are_those_of_the_metadata(migrated: s
         connection.execute(text("SET search_path TO fresh"))
         metadata.create_all(connection.execution_options(schema_translate_map=None))
         connection.execute(text(f"CREATE VIEW trades_recent AS {TRADES_RECENT}"))
+        connection.execute(text(f"CREATE VIEW verdicts AS {VERDICTS}"))
         made = {}
         for schema in ("live", "fresh"):
             connection.execute(text(f"SET search_path TO {schema}"))
             made[schema] = [
                 connection.execute(text(query), {"schema": schema}).fetchall()
-                for query in (_CONSTRAINTS, _GENERATED, _INDEXES, _VIEW)
+                for query in (_CONSTRAINTS, _GENERATED, _INDEXES, _VIEWS)
             ]
     assert made["live"] == made["fresh"]
 
@@ -140,4 +168,7 @@ _INDEXES = """
 SELECT tablename, indexname, replace(indexdef, :schema || '.', '') FROM pg_indexes
 WHERE schemaname = :schema AND tablename <> 'alembic_version' ORDER BY 1, 2
 """
-_VIEW = "SELECT pg_get_viewdef(to_regclass(:schema || '.trades_recent'))"
+_VIEWS = """
+SELECT pg_get_viewdef(to_regclass(:schema || '.trades_recent')),
+pg_get_viewdef(to_regclass(:schema || '.verdicts'))
+"""

@@ -10,7 +10,7 @@ import pytest
 import projections.rebuild as module
 from migrations import chain
 from projections import queries, swapping
-from projections.database import ProjectionError, connect, engine
+from projections.database import ProjectionError, connect, engine, sql
 from projections.digest import equals_replay
 from projections.projector import Projector
 from projections.rebuild import rebuild
@@ -180,6 +180,29 @@ def test_one_projection_is_mended_in_place_while_the_projector_goes_on(
         publish(broker, log.messages[count:])
         wait_for(lambda: sum(projector.positions.values()) == len(log.messages), "the rest")
     assert schemas(migrated) == {"live"}
+    assert equals_replay(broker, migrated) == (True, [])
+
+
+def test_verdicts_that_an_older_build_wrote_in_other_words_are_equal(
+    broker: str, migrated: str
+) -> None:
+    log = day(2)
+    publish(broker, log.messages)
+    project_all(broker, migrated, len(log.messages))
+    with psycopg.connect(migrated) as connection:
+        for table, column in (("intents", "figures"), ("limit_sets", "limits")):
+            changed = connection.execute(
+                sql(f'UPDATE live."{table}" SET "{column}" = "{column}"::jsonb::text::json')
+            ).rowcount
+            assert changed > 0
+    for name in ("intents", "limit_sets"):
+        result = rebuild(broker, migrated, verify=True, projection=name)
+        assert (result.equal, result.replaced) == (True, 0)
+    with psycopg.connect(migrated) as connection:
+        connection.execute("""UPDATE live.intents SET figures = '{"equity": "7"}'""")
+    result = rebuild(broker, migrated, verify=True)
+    assert result.equal is False
+    assert {line.split()[0] for line in result.differences} == {"intents"}
     assert equals_replay(broker, migrated) == (True, [])
 
 

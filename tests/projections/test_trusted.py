@@ -115,9 +115,10 @@ def test_the_columns_are_those_of_the_tables() -> None:
 
 def test_the_shapes_are_those_of_the_models() -> None:
     models: list[type[BaseModel]] = [
-        trade.Order, trade.Cancel, trade.Dropped, trade.Declined, trade.Accepted, trade.Filled,
-        trade.Transferred, trade.Ended, positions.PositionItem, positions.OrderEndItem,
-        positions.TradeClosedItem, positions.EquityItem,
+        trade.Order, trade.Cancel, trade.Dropped, trade.Declined, trade.Accepted, trade.Unknown,
+        trade.Funded, trade.Filled, trade.Transferred, trade.Ended,
+        positions.PositionItem, positions.OrderEndItem, positions.TradeClosedItem,
+        positions.EquityItem,
     ]  # fmt: skip
     found = {
         model.model_fields["kind"].default: tuple(
