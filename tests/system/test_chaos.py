@@ -5,8 +5,6 @@ One round of a fixed seed in the suite; `./quantum test tests/system/test_chaos.
 (`--full`: 10 minutes).
 """
 
-import sys
-
 import pytest
 
 from tests.system.chaos_round import CRASH, Round, hours_of, run
@@ -26,7 +24,9 @@ def test_a_run_with_chaos_ends_by_itself_as_if_nothing_had_happened() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
-def test_chaos_for_as_long_as_was_asked_for(chaos_minutes: float, chaos_seed: int) -> None:
+def test_chaos_for_as_long_as_was_asked_for(
+    chaos_minutes: float, chaos_seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A round that fails does not end it: all are told at the end."""
     rounds: list[Round] = []
     failed: dict[int, BaseException] = {}
@@ -37,17 +37,18 @@ def test_chaos_for_as_long_as_was_asked_for(chaos_minutes: float, chaos_seed: in
             met = run(seed, hours, longest_s=LONGEST_S, until_s=600.0, limit_s=1_500.0)
         except Exception as error:
             failed[seed] = error
-            told(f"chaos seed {seed} FAILED: {error!r}\n" + "\n".join(error.__notes__))
+            notes = "\n".join(getattr(error, "__notes__", ()))
+            told(capsys, f"chaos seed {seed} FAILED: {error!r}\n{notes}")
             spent_s += 60
         else:
             rounds.append(met)
             spent_s += met.seconds
-            told(f"{met}, {spent_s / 60:.1f} minutes so far; {dict(met.ended)}")
+            told(capsys, f"{met}, {spent_s / 60:.1f} minutes so far; {dict(met.ended)}")
         seed += 1
     assert not failed, f"seeds {sorted(failed)}"
 
 
-def told(line: str) -> None:
+def told(capsys: pytest.CaptureFixture[str], line: str) -> None:
     """Say it at once, whatever pytest captures."""
-    assert sys.__stderr__ is not None
-    print(line, file=sys.__stderr__, flush=True)
+    with capsys.disabled():
+        print(line, flush=True)
