@@ -100,6 +100,7 @@ class Worker:
         self.shell.on_record = self.vitals.figures.note
         self.log.on_error = self.vitals.failed
         self.owned: set[int] = set()
+        self._acquiring = threading.Lock()
         self._agent_topics = tuple(topic.name for topic in AGENTS[processor])
 
     def _shell(self) -> Taking:
@@ -125,6 +126,10 @@ class Worker:
 
     def acquire(self, assigned: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Take over the assigned partitions; where to start each agent topic."""
+        with self._acquiring:  # a rebalance may come before the one before it is dealt with
+            return self._acquire(assigned)
+
+    def _acquire(self, assigned: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         started = time.monotonic()
         self.vitals.enter("starting")
         wanted = numbers(self.processor, assigned, self.partitions)

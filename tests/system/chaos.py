@@ -7,6 +7,7 @@ link's port; the projector reaches its database through another one. Who looks o
 import json
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,7 +32,12 @@ class LinkedKafka(EmbeddedKafka):
 
     def __init__(self, folder: Path, links: Links) -> None:
         super().__init__(folder)
-        self.listeners = {name: processes.free_port() for name in LINKS if name != DATABASE}
+        self._held = {
+            name: socket.create_server(("127.0.0.1", processes.free_port()))
+            for name in LINKS if name != DATABASE
+        }  # fmt: skip
+        """Ports are nobody else's until the broker listens on them."""
+        self.listeners = {name: held.getsockname()[1] for name, held in self._held.items()}
         self.addresses = {
             name: f"127.0.0.1:{links.open(name, port)}" for name, port in self.listeners.items()
         }
@@ -40,6 +46,8 @@ class LinkedKafka(EmbeddedKafka):
         path = super()._write_properties(name, logs, ports)
         if name != "server.properties":
             return path
+        while self._held:
+            self._held.popitem()[1].close()
         own = f"PLAINTEXT://127.0.0.1:{ports['broker']}"
         listeners = [f"{n.upper()}://127.0.0.1:{port}" for n, port in self.listeners.items()]
         advertised = [f"{n.upper()}://{address}" for n, address in self.addresses.items()]
@@ -94,11 +102,15 @@ class Chaos:
     until_s: float = float("inf")
     """Seconds after which nothing more goes wrong."""
     done: list[Fault] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self._next = next(self.faults)
         self._ends: list[tuple[float, Callable[[], None]]] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Count seconds from now on."""
+        self.began = time.monotonic()
 
     def __call__(self, _minute: int) -> None:
         now = time.monotonic() - self.began
@@ -109,15 +121,6 @@ class Chaos:
             if now < self.until_s and self._do(self._next):
                 self.done.append(self._next)
             self._next = next(self.faults)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing goes wrong now and nothing will any more."""
-        return not self._ends and time.monotonic() - self.began > self.until_s
-
-    def counts(self) -> Counter[str]:
-        """How many faults of each kind there were."""
-        return Counter(fault.kind for fault in self.done)
 
     def heal(self) -> None:
         """End whatever still goes wrong."""

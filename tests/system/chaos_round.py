@@ -85,9 +85,10 @@ def run(
     """Run these hours with the chaos of a seed for at most `until_s` seconds; the verdict is an
     AssertionError that says what to do to see it again."""
     with live(ChaosSystem) as system:
-        system.start(demo_plan(moment(hours[0]), moment(hours[1]), "max"))
         chaos = Chaos(system, drawn(seed, longest_s=longest_s), until_s)
         try:
+            system.start(demo_plan(moment(hours[0]), moment(hours[1]), "max"))
+            chaos.begin()
             try:
                 run_to_end(system, chaos, limit_s=limit_s)
             finally:
