@@ -67,6 +67,21 @@ def broker() -> Iterator[SlowKafka]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def lonely(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Path, "subprocess.Popen[bytes]"]]:
+    """A feed without broker; it takes ten seconds to give up, meanwhile the other tests run."""
+    folder = tmp_path_factory.mktemp("lonely")
+    servers = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "streams.feed", "--kafka", servers, "--folder", str(folder)]
+    with (folder / "feed.out").open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+    yield folder, process
+    process.kill()
+    process.wait()
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="qt-"))
@@ -228,6 +243,16 @@ def test_a_rebalance_in_the_middle_of_another_leaves_each_record_one_reader(
     assert all(each.keys() == {(COMMANDS_CONTROL.name, 0)} for each in starts)
     worker.followers.stop()
     worker.log.close()
+
+
+def test_a_feed_that_meets_no_broker_is_to_be_started_again_and_ends_nobody_else(
+    lonely: tuple[Path, "subprocess.Popen[bytes]"],
+) -> None:
+    folder, process = lonely
+    assert process.wait(60) == 1
+    assert not (folder / "feed.error").exists(), "that would end the whole run"
+    assert "is to be started again" in (folder / "feed.log").read_text()
+    assert "Traceback" not in (folder / "feed.out").read_text()
 
 
 def test_a_feed_that_waits_for_somebody_silent_ends_and_names_them(broker: SlowKafka) -> None:

@@ -192,7 +192,7 @@ def run_to_end(
     try:
         while system.feed_done() is None:
             system.check()
-            assert system.feed_error() is None
+            assert system.feed_error() is None, system.feed_error()
             assert time.monotonic() < deadline, f"minute {minutes()}: {system.supervisor.state()}"
             each(minutes())
             time.sleep(STEP_S)
