@@ -24,11 +24,11 @@ def group_of(processor: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Members at one moment. ours: static member ids of workers; strangers: everybody else, as
+    """Members at one moment. ours: whether a worker is among them; strangers: everybody else, as
     client and address."""
 
     name: str
-    ours: frozenset[str]
+    ours: bool
     strangers: tuple[str, ...]
 
     @property
@@ -44,18 +44,18 @@ class Group:
 
 
 def look(bootstrap: str, processor: str) -> Group | None:
-    """The group of a processor's workers now; None while the broker does not answer."""
+    """The group of a processor's workers now; None while the broker does not answer.
+
+    By the older of the two requests there are for this: where the broker stalls during the newer
+    one, `describe_consumer_groups`, librdkafka ends the process (its issue 4605)."""
     name = group_of(processor)
     admin = AdminClient(
         {"bootstrap.servers": bootstrap, **confluent_security()}, logger=confluent_logger()
     )
     try:
-        asked = admin.describe_consumer_groups([name], request_timeout=ASK_S)[name]
-        members = asked.result(ASK_S * 2).members
-    except (KafkaException, TimeoutError):
+        found = admin.list_groups(name, timeout=ASK_S)
+    except KafkaException:
         return None
-    return Group(
-        name,
-        frozenset(str(m.group_instance_id) for m in members if m.client_id == name),
-        tuple(f"client {m.client_id} at {m.host}" for m in members if m.client_id != name),
-    )
+    members = [(str(m.client_id), str(m.client_host)) for each in found for m in each.members]
+    others = tuple(f"client {client} at {host}" for client, host in members if client != name)
+    return Group(name, ours=len(members) > len(others), strangers=others)

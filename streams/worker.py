@@ -253,7 +253,7 @@ class Worker:
             before, self.vitals.reason = self.vitals.reason, group.wrong
             if group.wrong != before:
                 logger.error("%s", group.wrong or f"nobody else is in {group.name} any more")
-            elif group.wrong and self.instance not in group.ours:
+            elif group.wrong and not group.ours:
                 logger.critical("kept out of its group; the process ends, to be started again")
                 logging.shutdown()
                 os._exit(EXIT_STRANGER)
