@@ -196,8 +196,8 @@ class Starting:
 
     def __init__(self, name: str, port_file: Path) -> None:
         self.name = name
-        self.replayed = 0
-        """Records read and folded; grows as long as the start gets on."""
+        self.replayed: int | None = None
+        """Records read and folded; grows as long as the start gets on. None before it answers."""
         self._port_file = port_file
         self._reason = ""
         self._told_at = time.monotonic() + TELL_S
@@ -205,7 +205,7 @@ class Starting:
     def ready(self) -> bool:
         """Whether it is; asked several times a second."""
         body = health(self._port_file)
-        self.replayed = int(body.get("replayed", self.replayed))
+        self.replayed = body.get("replayed", self.replayed)
         if body.get("healthy") is True:
             return True
         if (reason := str(body.get("reason", ""))) and reason != self._reason:
@@ -213,7 +213,7 @@ class Starting:
             self._reason = reason
         elif body and time.monotonic() > self._told_at:
             self._told_at = time.monotonic() + TELL_S
-            say(f"{self.name} is starting: {self.replayed:,} records replayed")
+            say(f"{self.name} is starting: {self.replayed or 0:,} records replayed")
         return False
 
 

@@ -22,6 +22,7 @@ from runtime.kafka import EmbeddedKafka
 from runtime.postgres import EmbeddedPostgres
 from runtime.service import Service
 from runtime.supervisor import ProcessSpec
+from tests.system import chaos_feed
 from tests.system.faults import ALL, DATABASE, LINKS, WORKERS, Fault
 from tests.system.links import GOOD, HALF_OPEN, MUTE, Condition, Links
 from tests.system.running import wait_until
@@ -81,7 +82,9 @@ class ChaosSystem(LiveSystem):
         return self._behind(super()._worker(name))
 
     def _feed(self, plan: FeedPlan) -> ProcessSpec:
-        return self._behind(super()._feed(plan))
+        spec = self._behind(super()._feed(plan))
+        argv = [str(part).replace("streams.feed", chaos_feed.__name__) for part in spec.argv]
+        return replace(spec, argv=argv)
 
     def _behind(self, spec: ProcessSpec) -> ProcessSpec:
         linked = self.postgres.replace(f":{self._port}/", f":{self._linked}/")

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +18,12 @@ from random import Random
 
 from commands.demo import demo_plan
 from projections.rebuild import rebuild
+from replay.log import LogRecord
+from replay.memory_log import Stored
 from replay.sources import KafkaLog
 from replay.verify import verify
 from tests.system.chaos import Chaos, ChaosSystem, converges, exits
+from tests.system.chaos_feed import script
 from tests.system.faults import Fault, drawn
 from tests.system.running import (
     DECISIONS,
@@ -107,15 +111,16 @@ def judge(system: ChaosSystem, hours: tuple[str, str]) -> int:
     """AssertionError if anything is not as it must be; how many decisions were looked at."""
     for path in system.run.logs.glob("*.out"):
         assert "Traceback" not in path.read_text(errors="replace"), path.name
-    records, unharmed = valid_records(system.kafka), engine_log(*hours)
+    records, unharmed = valid_records(system.kafka), engine_log(*hours, script)
     figures = checked(system.kafka)["accounts"]
     ends_of_orders(records)
-    found, expected = told_by(records), told_by_engine(*hours)
+    found, expected = told_by(records), told_by_engine(*hours, script)
     assert_same(
         {key: said for key, said in found.items() if key[0] in DECISIONS},
         {key: said for key, said in expected.items() if key[0] in DECISIONS},
     )
     assert fills(records) == fills(unharmed)
+    assert emergencies(records) == emergencies(unharmed) != Counter()
     right = checked_engine(unharmed)["accounts"]
     assert {n: a["equity"] for n, a in figures.items()} == {
         n: a["equity"] for n, a in right.items()
@@ -126,6 +131,19 @@ def judge(system: ChaosSystem, hours: tuple[str, str]) -> int:
     rebuilt = rebuild(system.kafka, system.postgres, verify=True)
     assert rebuilt.equal, rebuilt.differences
     return verified.decisions
+
+
+def emergencies(records: Iterable[LogRecord | Stored]) -> Counter[tuple[str, str]]:
+    """How often each account was stopped, found flat, and reset."""
+    found: Counter[tuple[str, str]] = Counter()
+    for record in records:
+        kind = record.event.type if record.event else ""
+        if record.event and kind.startswith("emergency."):
+            found[record.event.partitionkey, kind] += 1
+        elif record.event and kind == "trade.order.decided.v1":
+            items = getattr(record.event, "data").items  # noqa: B009 - of this type it has some
+            found[record.event.partitionkey, "flat"] += sum(i.kind == "flat" for i in items)
+    return found
 
 
 def told_of(seed: int, hours: tuple[str, str], chaos: Chaos, folder: Path | None) -> str:

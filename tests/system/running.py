@@ -26,6 +26,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from commands import values
 from commands.demo import demo_plan
 from commands.live import LiveSystem
+from gateways.probes import demo_script
 from replay.engine import Engine, accounts_of
 from replay.log import LogRecord, read_kafka
 from replay.memory_log import Stored
@@ -33,7 +34,8 @@ from runtime.settings import ROOT
 from schemas.codec import encode
 from schemas.envelope import Envelope
 from schemas.topics import CLOCK
-from streams.feed import fed, parser
+from streams import feed
+from streams.feed import parser
 from streams.kafka_log import consumer
 from tests import checker
 
@@ -217,10 +219,14 @@ def valid_records(bootstrap: str) -> list[LogRecord]:
 
 
 def told(events: Iterable[tuple[str, Envelope]]) -> Told:
-    """What `trade.*` events say, from (topic, event)."""
+    """What `trade.*` events say, from (topic, event). One that came again says nothing: a feed that
+    was killed sends what people do once more, under the same id."""
     said: Told = defaultdict(list)
+    seen: set[tuple[str, str]] = set()
     for topic, event in events:
-        if event.type.startswith("trade."):
+        again = (topic, event.id) in seen
+        seen.add((topic, event.id))
+        if event.type.startswith("trade.") and not again:
             data: Any = event.data  # type: ignore[attr-defined]
             said[topic, event.partitionkey].append(
                 (event.type, event.subject, event.time, data.model_dump_json(exclude_none=True))
@@ -234,20 +240,24 @@ def told_by(records: Iterable[LogRecord]) -> Told:
 
 
 @lru_cache(4)
-def engine_log(start: str, end: str) -> tuple[Stored, ...]:
-    """What the in-process engine writes for a demo of these hours, in append order."""
+def engine_log(start: str, end: str, script: Any = demo_script) -> tuple[Stored, ...]:
+    """What the in-process engine writes for a demo of these hours, in append order. `script`: what
+    people do meanwhile."""
     plan = demo_plan(moment(start), moment(end), "max")
     options = parser().parse_args(["--kafka", "none", "--folder", "none", *plan.arguments])
-    records = list(fed(options))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feed, "demo_script", script)
+        records = list(feed.fed(options))
     engine = Engine(accounts_of(event for _, event in records))
     for topic, event in records:
         engine.feed(topic, event)
     return tuple(engine.log.order)
 
 
-def told_by_engine(start: str, end: str) -> Told:
+def told_by_engine(start: str, end: str, script: Any = demo_script) -> Told:
     """What its `trade.*` events say."""
-    return told((each.key.partition("/")[0], each.event) for each in engine_log(start, end))
+    written = engine_log(start, end, script)
+    return told((each.key.partition("/")[0], each.event) for each in written)
 
 
 def moment(text: str) -> datetime:

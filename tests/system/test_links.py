@@ -78,7 +78,7 @@ def test_a_cut_link_resets_and_takes_new_connections(echoing: Echoing) -> None:
 
 def test_a_link_that_refuses_resets_each_connection(echoing: Echoing) -> None:
     echoing.links.become("x", Condition(refused=True))
-    with echoing.client() as client, pytest.raises(ConnectionError):
+    with pytest.raises(ConnectionError), echoing.client() as client:
         asked(client, b"one")
     echoing.links.become("x", GOOD)
     with echoing.client() as client:
