@@ -33,6 +33,7 @@ def test_chaos_for_as_long_as_was_asked_for(
     seed, spent_s = chaos_seed, 0.0
     while spent_s < chaos_minutes * 60:
         hours = hours_of(seed, hours=HOURS)
+        told(capsys, f"chaos seed {seed}, {hours[0]} to {hours[1]}")
         try:
             met = run(seed, hours, longest_s=LONGEST_S, until_s=300.0, limit_s=1_200.0)
         except Exception as error:
