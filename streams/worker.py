@@ -50,6 +50,8 @@ HEARTBEAT_S = 1.0
 LOOK_S, SELDOM = 5.0, 6
 """How often a worker that lacks partitions looks into its group, and one that has all: each sixth
 time."""
+JOINED_LOOKS = 4
+"""How often in a row a worker that is given nothing may be found outside its group."""
 EXIT_STRANGER = 77
 
 
@@ -240,9 +242,11 @@ class Worker:
         ).execute_from_commandline()
 
     def _look_around(self) -> None:
-        """Say who else is in the group. Whom a stranger keeps out never tries again: this process
-        ends, and its successor tries."""
+        """Say who else is in the group. A client that a stranger keeps out, or that gave up joining
+        when it met a broker that was just starting, never tries again: seen to be no member time
+        after time, this process ends, and its successor tries."""
         everything = set(partitions_of(self.processor, self.partitions))
+        missed = 0
         for turn in itertools.count():
             time.sleep(LOOK_S)
             if self._acquiring.locked() or (self.owned == everything and turn % SELDOM):
@@ -253,8 +257,9 @@ class Worker:
             before, self.vitals.reason = self.vitals.reason, group.wrong
             if group.wrong != before:
                 logger.error("%s", group.wrong or f"nobody else is in {group.name} any more")
-            elif group.wrong and not group.ours:
-                logger.critical("kept out of its group; the process ends, to be started again")
+            missed = 0 if group.ours else missed + 1
+            if missed >= (2 if group.wrong or self.owned == everything else JOINED_LOOKS):
+                logger.critical("no member of its group; the process ends, to be started again")
                 logging.shutdown()
                 os._exit(EXIT_STRANGER)
 

@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -23,10 +25,25 @@ from commands.asking import ask
 from commands.publish import build
 from runtime.kafka import EmbeddedKafka
 from runtime.logs import confluent_logger
+from runtime.settings import ROOT
 from schemas.topics import SIGNAL
 from streams.worker import EXIT_STRANGER
 from tests.streams.test_workers_watched import get, start, stop, wait_ready
 
+GAVE_UP = """
+import sys
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from streams import worker
+
+async def gone(self):
+    return
+
+GroupCoordinator._coordination_routine = gone
+worker.LOOK_S = 0.3
+worker.main(["control", "--kafka", sys.argv[1], "--folder", sys.argv[2]])
+"""
+"""A worker whose client ends joining its group, as it does when it meets a broker that has just
+started and names no brokers yet ("Did we not perform bootstrap?")."""
 pytestmark = pytest.mark.timeout(180)
 STALL_S = 25.0 if os.environ.get("QUANTUM_TEST_FULL") else 11.0
 """Longer than the session of a member of a group (10 s)."""
@@ -132,3 +149,17 @@ def test_a_foreign_member_of_the_group_is_named_and_once_it_is_gone_the_worker_w
     finally:
         foreign.leave()
         stop(process)
+
+
+def test_a_worker_whose_client_gave_up_joining_ends_to_be_started_again(
+    broker: EmbeddedKafka, folder: Path
+) -> None:
+    command = [sys.executable, "-c", GAVE_UP, broker.bootstrap, str(folder)]
+    with (folder / "control.out").open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+    try:
+        assert process.wait(60) == EXIT_STRANGER
+    finally:
+        process.kill()
+        process.wait()
+    assert "no member of its group; the process ends" in (folder / "control.log").read_text()
