@@ -32,6 +32,7 @@ relaxed = settings(
 )
 
 
+@pytest.mark.timeout(3600)
 @relaxed
 @given(raw=records())
 def test_the_codec_takes_a_record_or_says_why_not(raw: bytes | None) -> None:
