@@ -22,8 +22,9 @@ from runtime.kafka import EmbeddedKafka
 from runtime.postgres import EmbeddedPostgres
 from runtime.service import Service
 from runtime.supervisor import ProcessSpec
+from schemas.topics import WORKERS
 from tests.system import chaos_feed
-from tests.system.faults import ALL, DATABASE, LINKS, WORKERS, Fault
+from tests.system.faults import ALL, DATABASE, LINKS, Fault
 from tests.system.links import GOOD, HALF_OPEN, MUTE, Condition, Links
 from tests.system.running import wait_until
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-WORKERS = (
-    "control", "signals", "risk", "execution", "gateway", "venue", "positions", "projector",
-)  # fmt: skip
+from schemas.topics import WORKERS
+
 PROCESSES = (*WORKERS, "feed", "kafka", "postgres")
 DATABASE = "projector-postgres"
 LINKS = (*WORKERS, "feed", DATABASE)
