@@ -26,6 +26,8 @@ HELP = """\b
 Emergency stop: block new risk, cancel entries, close everything, confirm, cancel protection.
 It is latched until a named operator resets it, and is never reported flat when it is not.
 """
+READ_S, AGAIN_S = 10.0, 0.25
+"""How long control may take to read what is in the log, and how often it is asked meanwhile."""
 Wait = Annotated[
     float, typer.Option("--wait", min=0, help="Seconds to wait for `flat`; 0 does not wait.")
 ]
@@ -87,12 +89,24 @@ def reset(
     """Lift an emergency, or end the governor's REDUCING by drawdown: both open a new drawdown
     epoch. Refused (exit code 4) as long as the account was not seen flat.
 
+    Right after `flat` was recorded the worker control may not have read it yet: then it is asked
+    again, for 10 seconds at most.
+
     \b
       ./quantum emergency reset --account main --operator ann --reason "feed is right again"
     """
+    from commands.asking import checked
     from commands.system import find
 
-    answer = _command(find().kafka, "emergency.reset", account, operator, reason)
+    bootstrap = find().kafka
+    answer = _ask(bootstrap, "emergency.reset", account, operator, reason)
+    deadline = time.monotonic() + READ_S
+    while _not_read_yet(bootstrap, answer.event) and time.monotonic() < deadline:
+        say(f"refused: {answer.refusal}")
+        say("its `flat` is in the log and control has not read it yet: asking again")
+        time.sleep(AGAIN_S)
+        answer = _ask(bootstrap, "emergency.reset", account, operator, reason)
+    checked(answer)
     data = {
         "account": account,
         "emergency_id": getattr(answer.event.data, "emergency_id", None),
@@ -166,7 +180,14 @@ def _attempts(attempts: dict[str, int]) -> str:
 
 
 def _command(bootstrap: str, kind: str, account: str, operator: str, reason: str) -> Any:
-    from commands.asking import ask, checked
+    """The answer; a refusal ends the command with exit code 4."""
+    from commands.asking import checked
+
+    return checked(_ask(bootstrap, kind, account, operator, reason))
+
+
+def _ask(bootstrap: str, kind: str, account: str, operator: str, reason: str) -> Any:
+    from commands.asking import ask
     from commands.console import ExitCode
     from commands.publish import PublishError, build
 
@@ -175,7 +196,23 @@ def _command(bootstrap: str, kind: str, account: str, operator: str, reason: str
         event = build(kind, account, {"operator": operator, "reason": reason}, time=moment)
     except PublishError as error:
         raise CommandError(str(error), ExitCode.MISUSE) from None
-    return checked(ask(bootstrap, event))
+    return ask(bootstrap, event)
+
+
+def _not_read_yet(bootstrap: str, answer: Any) -> bool:
+    """Whether a reset was refused only because control has not read what is in the log."""
+    from replay.log import read_kafka
+    from schemas.topics import ORDER
+
+    if answer.type != "command.rejected.v1" or answer.data.code != "NOT_FLAT":
+        return False
+    emergency = answer.data.value
+    return any(
+        item.kind == "flat" and item.emergency_id == emergency
+        for record in read_kafka(bootstrap, (ORDER,))
+        if record.valid
+        for item in getattr(getattr(record.event, "data", None), "items", ())
+    )
 
 
 def _await_flat(bootstrap: str, emergency: str, account: str, wait_s: float) -> str | None:

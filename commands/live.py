@@ -5,9 +5,9 @@ import json
 import os
 import signal
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,9 @@ from schemas.topics import WORKERS
 
 UNANSWERED = (OSError, ValueError, http.client.HTTPException)
 """What asking a process for its health can end in: it may be killed in the middle of its answer."""
+
+TELL_S = 10.0
+"""How often a person who waits for a long start is told how far it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,21 +141,15 @@ class LiveSystem:
             argv = ["streams.worker", name, "--kafka", self.kafka]
             argv += ["--instance", f"{name}-{self.run.name}"]
         (self.run.logs / f"{name}.port").unlink(missing_ok=True)
+        starting = Starting(name, self.run.logs / f"{name}.port")
         return ProcessSpec(
             name=name,
             argv=[sys.executable, "-P", "-m", *argv, "--folder", str(self.run.logs)],
             env=self.environment(),
-            ready=self._ready(name),
+            ready=starting.ready,
+            progress=lambda: starting.replayed,
             log=self.run.logs / f"{name}.out",
         )
-
-    def _ready(self, name: str) -> Callable[[], bool]:
-        file = self.run.logs / f"{name}.port"
-
-        def ready() -> bool:
-            return health(file).get("healthy") is True
-
-        return ready
 
     def _feed(self, plan: FeedPlan) -> ProcessSpec:
         argv = [sys.executable, "-P", "-m", "streams.feed", "--kafka", self.kafka]
@@ -193,12 +190,44 @@ class LiveSystem:
         self._lock.release()
 
 
+class Starting:
+    """What a worker says of its start: whether it is ready, and how far its replay has come. A long
+    one is told to the person who waits for it."""
+
+    def __init__(self, name: str, port_file: Path) -> None:
+        self.name = name
+        self.replayed: int | None = None
+        """Records read and folded; grows as long as the start gets on. None before it answers."""
+        self._port_file = port_file
+        self._reason = ""
+        self._told_at = time.monotonic() + TELL_S
+
+    def ready(self) -> bool:
+        """Whether it is; asked several times a second."""
+        body = health(self._port_file)
+        self.replayed = body.get("replayed", self.replayed)
+        if body.get("healthy") is True:
+            return True
+        if (reason := str(body.get("reason", ""))) and reason != self._reason:
+            say(f"{self.name}: {reason}")
+            self._reason = reason
+        elif body and time.monotonic() > self._told_at:
+            self._told_at = time.monotonic() + TELL_S
+            say(f"{self.name} is starting: {self.replayed or 0:,} records replayed")
+        return False
+
+
 def health(port_file: Path) -> dict[str, Any]:
     """What the process that wrote `port_file` answers on `/health`; empty if it does not."""
     try:
         port = int(port_file.read_text())
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=0.5) as answer:
-            body: dict[str, Any] = json.loads(answer.read())
+        url = f"http://127.0.0.1:{port}/health"
+        try:
+            with urllib.request.urlopen(url, timeout=0.5) as answer:
+                body: dict[str, Any] = json.loads(answer.read())
+        except urllib.error.HTTPError as error:  # it is not healthy, and says why
+            with error:
+                body = json.loads(error.read())
     except UNANSWERED:
         return {}
     return body

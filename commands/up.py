@@ -108,8 +108,12 @@ def _detached(as_json: bool) -> None:
             stderr=output,
             start_new_session=True,
         )
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
+    said, deadline = -1, 0.0
+    while True:
+        if (size := log.stat().st_size) != said:  # a long start says how far it is
+            said, deadline = size, time.monotonic() + START_S
+        if time.monotonic() > deadline:
+            break
         run = runs.running()
         if run and run.record.state == "running" and run.record.pid == child.pid:
             record = run.record
@@ -122,7 +126,7 @@ def _detached(as_json: bool) -> None:
             raise CommandError(f"it did not start: {' '.join(last)} (see {log})")
         time.sleep(POLL_S)
     os.kill(child.pid, signal.SIGTERM)
-    raise CommandError(f"it did not start within {START_S:.0f} s: see {log}")
+    raise CommandError(f"it did not start, and said nothing for {START_S:.0f} s: see {log}")
 
 
 def down(as_json: AsJson = False) -> None:

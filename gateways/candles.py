@@ -10,6 +10,7 @@ lists them.
 """
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -181,20 +182,37 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
             if path.suffix == ".csv"
             else pa_parquet.read_table(path)
         )
-    except (pa.ArrowException, OSError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        there = table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CandleFileError(
-            f"{path}: cannot be read ({line:.200}); fetch the file again"
+            f"{path}: cannot be read ({first_line(error)}); fetch the file again"
         ) from None
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
-        raise CandleFileError(
-            f"{path}: column {', '.join(missing)} is missing; needed are {', '.join(names)}, "
-            f"found {', '.join(table.column_names)}"
-        )
+    check_columns(path, names, there)
     if table.num_rows == 0:
         raise CandleFileError(f"{path}: no rows; a file needs at least one")
     return {name: _numbers(path, name, table[name]) for name in names}
+
+
+def check_columns(path: Path, needed: Collection[str], there: Sequence[str]) -> None:
+    """CandleFileError if one of the columns is missing, or there more than once."""
+    found = shown(there)
+    if missing := [name for name in needed if name not in there]:
+        raise CandleFileError(
+            f"{path}: column {', '.join(missing)} is missing; needed are {', '.join(needed)}, "
+            f"found {found}"
+        )
+    if twice := [name for name in needed if there.count(name) > 1]:
+        raise CandleFileError(f"{path}: column {twice[0]} is there more than once: {found}")
+
+
+def shown(names: Sequence[str]) -> str:
+    """Column names of a file on one line."""
+    return ", ".join(name if name.isprintable() else repr(name) for name in names)
+
+
+def first_line(error: Exception) -> str:
+    """What a reader says in its first line, at most 200 characters."""
+    return f"{str(error).splitlines()[0] if str(error) else type(error).__name__:.200}"
 
 
 def _numbers(path: Path, name: str, column: Any) -> npt.NDArray[Any]:

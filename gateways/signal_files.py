@@ -25,6 +25,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from domain.points import POINT_S
+from gateways.candles import first_line, shown
 from gateways.feed_records import Scripted
 from schemas.ids import natural_id, part_id
 from schemas.scalars import micros, text, time_text
@@ -248,14 +249,14 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
         return
     try:
         table = _csv(file) if file.suffix == ".csv" else pa_parquet.read_table(file)
-    except (pa.ArrowException, OSError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        _columns(file, table.column_names)
+        for batch in table.to_batches(max_chunksize=65_536):
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SignalFileError(
-            f"{file}: cannot be read ({line:.200}); it must be Parquet, or end in .csv or .jsonl"
+            f"{file}: cannot be read ({first_line(error)}); it must be Parquet, or end in .csv or "
+            ".jsonl"
         ) from None
-    _columns(file, table.column_names)
-    for batch in table.to_batches(max_chunksize=65_536):
-        yield from batch.to_pylist()
 
 
 def _csv(file: Path) -> pa.Table:
@@ -270,16 +271,15 @@ def _csv(file: Path) -> pa.Table:
 
 
 def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
-    with file.open(encoding="utf-8") as lines:
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line, parse_float=Decimal)
-            except (ValueError, UnicodeDecodeError):
+                row = json.loads(line.decode(), parse_float=Decimal)
+            except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
-                raise SignalFileError(
-                    f"{file}: row {number}: not a JSON object: {line.strip():.80}"
-                )
+                text = shown([line.strip().decode(errors="replace")])
+                raise SignalFileError(f"{file}: row {number}: not a JSON object: {text:.80}")
             _columns(file, list(row), f"row {number}: ")
             yield row
 
@@ -289,6 +289,6 @@ def _columns(file: Path, there: list[str], where: str = "") -> None:
     strange = [name for name in there if name not in KNOWN]
     if missing or strange:
         what = f"column {', '.join(missing)} is missing" if missing else (
-            f"column {', '.join(strange)} is not known"
+            f"column {shown(strange)} is not known"
         )  # fmt: skip
         raise SignalFileError(f"{file}: {where}{what}; there are {', '.join(KNOWN)}")

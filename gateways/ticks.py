@@ -25,7 +25,16 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
-from gateways.candles import CandleFileError, Candles, Floats, Ints, symbol_of
+from gateways.candles import (
+    CandleFileError,
+    Candles,
+    Floats,
+    Ints,
+    check_columns,
+    first_line,
+    shown,
+    symbol_of,
+)
 
 BATCH_ROWS = 65_536
 _ROW = re.compile(r"Row #(\d+): (.*)")
@@ -251,16 +260,16 @@ def _columns(path: Path) -> list[str]:
             with pa_csv.open_csv(path) as reader:
                 return list(reader.schema.names)
         return list(pa_parquet.read_schema(path).names)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _broken(path, error) from None
 
 
 def _broken(path: Path, error: Exception) -> CandleFileError:
-    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    line = first_line(error)
     named = _ROW.search(line)
     if named:  # The reader counts the header as a row.
         return CandleFileError(f"{path}: row {int(named[1]) - 1}: {named[2]:.200}; correct it")
-    return CandleFileError(f"{path}: cannot be read ({line:.200}); fetch the file again")
+    return CandleFileError(f"{path}: cannot be read ({line}); fetch the file again")
 
 
 def _named(path: Path) -> dict[str, str]:
@@ -274,8 +283,9 @@ def _named(path: Path) -> dict[str, str]:
         elif wanted != "id":
             raise CandleFileError(
                 f"{path}: column {' or '.join(names)} is missing; a file of trades needs ts_us or "
-                f"ts, price, qty and buyer_is_maker, found {', '.join(there)}"
+                f"ts, price, qty and buyer_is_maker, found {shown(there)}"
             )
+    check_columns(path, list(out.values()), there)
     return out
 
 
@@ -295,7 +305,7 @@ def _tables(path: Path, names: dict[str, str]) -> Iterator[pa.RecordBatch]:
         else:
             with pa_parquet.ParquetFile(path) as file:
                 yield from file.iter_batches(BATCH_ROWS, columns=columns)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _broken(path, error) from None
 
 

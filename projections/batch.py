@@ -11,8 +11,7 @@ from projections.reading import Partition
 from projections.writing import Writer
 
 Message = tuple[Partition, int, bytes | None]
-
-
+UNSTORABLE = (psycopg.DataError, psycopg.IntegrityError)
 log = logging.getLogger("projections.batch")
 
 
@@ -20,17 +19,32 @@ def apply_all(
     writer: Writer, cursors: dict[Partition, Cursor], batch: Sequence[Message]
 ) -> dict[Partition, Cursor]:
     """As :func:`apply`, and a record that Postgres cannot store is indexed as undecodable; nothing
-    after it is lost."""
+    after it is lost. If not even that can be stored, its partition stops before it."""
     try:
         return apply(writer, cursors, batch)
-    except (psycopg.DataError, psycopg.IntegrityError) as error:
+    except UNSTORABLE as error:
         reason = str(error).splitlines()[0]
         if len(batch) == 1:
             log.error("cannot be stored: %s", reason)
-            return apply(writer, cursors, batch, ValueError(f"not storable: {reason}"))
+            return _refused(writer, cursors, batch, reason)
     middle = len(batch) // 2
     moved = apply_all(writer, cursors, batch[:middle])
     return moved | apply_all(writer, {**cursors, **moved}, batch[middle:])
+
+
+def _refused(
+    writer: Writer, cursors: dict[Partition, Cursor], batch: Sequence[Message], reason: str
+) -> dict[Partition, Cursor]:
+    try:
+        return apply(writer, cursors, batch, ValueError(f"not storable: {reason}"))
+    except UNSTORABLE as error:
+        ((key, offset, _),) = batch
+        stopped = cursors[key].copy()
+        stopped.stopped = (
+            f"Postgres stores neither the record at offset {offset} ({reason}) nor a note of it "
+            f"({str(error).splitlines()[0]})"
+        )
+        return {key: stopped}
 
 
 def apply(

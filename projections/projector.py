@@ -84,7 +84,7 @@ class Projector:
         """Project until stopped. Goes on by itself when Kafka or Postgres was away.
 
         Raises OvertakenError when another projector took over, ProjectionError when the database
-        was made from another log.
+        was made from another log, or its tables are not those of this build.
         """
         backoff = 0.1
         try:
@@ -105,6 +105,12 @@ class Projector:
                     self.reconnects += 1
                     self._stop.wait(backoff)
                     backoff = min(BACKOFF_MAX_S, backoff * 2)
+                except psycopg.Error as error:
+                    raise ProjectionError(
+                        f"Postgres takes the tables of schema {self.schema} for others than this "
+                        f"build does: {str(error).splitlines()[0]}. What it had committed stays; "
+                        "make them anew from the log (`quantum rebuild`)."
+                    ) from error
         finally:
             self._disconnect()
             if self._reader is not None:

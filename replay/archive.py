@@ -72,6 +72,13 @@ class Segment:
         return hashlib.sha256((before + text).encode()).hexdigest()
 
 
+KINDS: dict[str, type] = {
+    "file": str, "topic": str, "topic_id": str, "partition": int, "first": int, "next": int,
+    "rows": int, "bytes": int, "sha256": str, "groups": list, "chain": str,
+}  # fmt: skip
+"""Of the fields of a segment's entry."""
+
+
 @dataclass(slots=True)
 class Manifest:
     """What an archive holds. topics: name to Kafka's topic id and partition count; segments: in the
@@ -98,6 +105,7 @@ class Manifest:
         content = {
             "version": VERSION,
             "topics": self.topics,
+            "topics_sha256": _digest(self.topics),
             "segments": [asdict(segment) for segment in self.segments],
             "head": self.head,
         }
@@ -115,13 +123,31 @@ class Manifest:
                     f"{path} has version {content['version']}; this build reads {VERSION}"
                 )
             segments = [Segment(**each) for each in content["segments"]]
+            digest = content.pop("topics_sha256", None)  # archives of before have none
+            if digest not in (None, _digest(content["topics"])):
+                raise ValueError("its list of topics was altered")
+            if strange := sorted({*content} - {"version", "topics", "segments", "head"}):
+                raise ValueError(f"nothing is called {strange[0]} there")
+            for number, segment in enumerate(segments):
+                if wrong := [
+                    n for n, kind in KINDS.items() if type(getattr(segment, n)) is not kind
+                ]:
+                    raise ValueError(
+                        f"segment {number}: {wrong[0]} is no {KINDS[wrong[0]].__name__}"
+                    )
             return cls(content["topics"], segments, str(content["head"]))
         except FileNotFoundError:
             raise ArchiveError(
                 f"{folder} is no archive: it has no {MANIFEST}; make one with ./quantum archive"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArchiveError(f"{path} cannot be read: {error}") from None
+
+
+def _digest(topics: dict[str, dict[str, Any]]) -> str:
+    """SHA-256 of the list of topics: segments name theirs, their numbers of partitions do not."""
+    text = json.dumps(topics, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def content_digest(rows: list[RawRecord]) -> str:

@@ -41,8 +41,9 @@ _PASSING = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError._NOENT,  # no partition has a leader: it stalled, and goes on
 )
-"""What a broker says for a moment after it has started, or a topic was made."""
+"""What a broker says for a moment after it has started or stalled, or a topic was made."""
 _CHAIN = (
     "commands.control", "control", "market", "clock", "commands.trade", "trade.signal.v5",
     "trade.intent", "trade.signal.safe", "trade.order", "venue.request", "venue.report",

@@ -6,6 +6,8 @@ through `confluent_logger`, so that nothing of a client ever appears in the term
 
 import logging
 import logging.handlers
+import math
+import re
 import sys
 from contextvars import ContextVar
 from pathlib import Path
@@ -19,6 +21,8 @@ handling: ContextVar[str] = ContextVar("handling", default="")
 """Correlation id of what this thread handles now; every line it logs meanwhile carries it."""
 
 MAX_BYTES = 10_000_000
+REPEAT_S, REPEATS_KEPT = 10.0, 1_000
+_NUMBER = re.compile(r"\d+")
 BACKUPS = 3
 # loud at INFO, and of no use to whoever looks for what happened to an order
 NOISY = ("aiokafka", "faust", "mode", "asyncio", "alembic", "sqlalchemy", "librdkafka")
@@ -68,6 +72,7 @@ def configure(
         root.removeHandler(old)
         old.close()
     for handler in handlers or [logging.NullHandler()]:
+        handler.addFilter(_Repeats())
         root.addHandler(handler)
     root.setLevel(level or Settings.load().log_level)
     for noisy in NOISY:
@@ -83,6 +88,32 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+class _Repeats(logging.Filter):
+    """Lines of clients that differ in numbers alone are written once in :data:`REPEAT_S` seconds,
+    the next with how many there were: one that cannot reach its broker says the same twenty times a
+    second, and an hour of that would rotate away everything else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(NOISY) or record.levelno >= logging.CRITICAL:
+            return True
+        text = record.getMessage()
+        key = (record.name, _NUMBER.sub("0", text))
+        at, left_out = self._said.get(key, (-math.inf, 0))
+        if record.created - at < REPEAT_S:
+            self._said[key] = (at, left_out + 1)
+            return False
+        if len(self._said) > REPEATS_KEPT:
+            self._said.clear()
+        self._said[key] = (record.created, 0)
+        if left_out:
+            record.msg, record.args = f"{text} ({left_out} more like this before)", ()
+        return True
 
 
 class _File(logging.handlers.RotatingFileHandler):

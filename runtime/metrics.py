@@ -32,6 +32,10 @@ _TABLE = (
     Metric("quantum_ready", "gauge", EVERY, "1 if `/readyz` says 200"),
     Metric("quantum_live", "gauge", EVERY, "1 if `/livez` says 200"),
     Metric("quantum_heartbeat_age_seconds", "gauge", EVERY, "since the slowest loop last moved"),
+    Metric(
+        "quantum_kafka_silent_seconds", "gauge", "processors", "since the broker last acknowledged "
+        "something; above 5 the worker is not ready",
+    ),
     Metric("quantum_sources", "gauge", "processors", "sources (partitions) this process owns"),
     Metric("quantum_records", "gauge", "processors", "own records of these sources, ever"),
     Metric("quantum_duplicates", "gauge", "processors", "requests whose id was seen before"),

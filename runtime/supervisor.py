@@ -35,8 +35,9 @@ class ProcessSpec:
     """One process to keep running.
 
     ready: asked about every 50 ms while starting; True once it works; None: at once. It must
-    answer quickly and not raise. restart: whether to start it again whenever it ends. finishes:
-    exit code 0 means that its work is done, and it is not started again.
+    answer quickly and not raise. progress: what changes as long as it gets on while it starts; a
+    start that takes long is waited for while it does. restart: whether to start it again whenever
+    it ends. finishes: exit code 0 means that its work is done, and it is not started again.
     log: file that takes stdout and stderr; None: nowhere. health_port: for `status`, if known.
     """
 
@@ -44,6 +45,7 @@ class ProcessSpec:
     argv: Sequence[str | Path]
     env: Mapping[str, str] | None = None
     ready: Callable[[], bool] | None = None
+    progress: Callable[[], object] | None = None
     restart: bool = True
     finishes: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
@@ -106,6 +108,11 @@ class _Child:
             return self.spec.ready()
         return self.spec.ready is None or self.spec.ready()
 
+    def progress(self) -> object:
+        """What changes while it gets on with its start; None where that is not known."""
+        told = None if isinstance(self.spec, Service) else self.spec.progress
+        return told() if told else None
+
     def ask_to_stop(self) -> None:
         """Signal a process without waiting for it; services go when nothing needs them."""
         if isinstance(self.spec, ProcessSpec) and self.pid is not None and self.process:
@@ -148,22 +155,27 @@ class Supervisor:
         """Start all that wait, side by side, until all are ready.
 
         ServiceError, after stopping everything, if one fails in a way that starting again will
-        not mend, or is not ready within `timeout_s`.
+        not mend, or if for `timeout_s` one is not ready and its progress has not changed.
         """
-        deadline = time.monotonic() + timeout_s
+        moved = {child.name: (object(), time.monotonic()) for child in self._children}
         try:
             while True:
                 self.check()
                 failed = [child for child in self._children if child.state == "failed"]
                 if failed:
                     raise ServiceError(failed[0].error or f"{failed[0].name} does not start")
-                late = [child.name for child in self._children if not _settled(child)]
-                if not late:
+                waiting = [child for child in self._children if not _settled(child)]
+                if not waiting:
                     return
-                if time.monotonic() > deadline:
+                for child in waiting:
+                    if (progress := child.progress()) != moved[child.name][0]:
+                        moved[child.name] = (progress, time.monotonic())
+                limit = time.monotonic() - timeout_s
+                late = [child.name for child in waiting if moved[child.name][1] < limit]
+                if late:
                     raise ServiceError(
-                        f"{', '.join(late)} not ready within {timeout_s:.0f} s: see the logs "
-                        f"beside {self._state_file}."
+                        f"{', '.join(late)} not ready within {timeout_s:.0f} s, and no progress: "
+                        f"see the logs beside {self._state_file}."
                     )
                 time.sleep(0.05)
         except BaseException:

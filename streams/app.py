@@ -20,6 +20,7 @@ from faust.types import TP
 from runtime.security import sasl_login, tls_context
 from runtime.settings import Settings
 from streams.log import Incoming
+from streams.membership import group_of
 
 logger = logging.getLogger(__name__)
 EXIT_AGENT = 72
@@ -46,7 +47,8 @@ def create_app(
     """The Faust app of one processor; `instance` is its static group member id. `beat` is called
     twice a second for as long as the event loop moves."""
     app = faust.App(
-        f"quantum-{processor}",
+        group_of(processor),
+        broker_client_id=group_of(processor),
         broker=f"kafka://{bootstrap}",
         store="memory://",
         datadir=datadir,

@@ -23,6 +23,8 @@ from streams.vectors import WorkerVector
 logger = logging.getLogger(__name__)
 ASK_S = 5.0
 """How often a wait that takes long looks at what is missing, and says so in the log."""
+STALLED_S = 180.0
+"""Longer than a broker may be away without any worker giving up (120 s), and their restarts."""
 PACED = (f"{MARKET.name}/0", f"{CLOCK.name}/0")
 """Partitions only the feed writes: who must have read a record of theirs depends on its type."""
 
@@ -106,7 +108,7 @@ class Barrier:
         low, high = self._consumer.get_watermark_offsets(partition, timeout=10)
         return max(int(low), int(high) - 50)
 
-    def wait(self, settled: Callable[[], bool], *, stalled_s: float = 60.0) -> None:
+    def wait(self, settled: Callable[[], bool], *, stalled_s: float = STALLED_S) -> None:
         """Return when the system is quiet and `settled` says so; asked after each report.
 
         Raises TimeoutError, naming what is missing, after `stalled_s` without any report that

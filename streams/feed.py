@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import orjson
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from gateways.candles import CandleFileError, read_candles, read_funding
 from gateways.feed_records import fed_records
@@ -46,7 +46,7 @@ from streams.progress import ALL, REACTORS
 logger = logging.getLogger(__name__)
 SECOND_US = 1_000_000
 REPORT_S = 0.5
-EXIT_INPUT = 2
+EXIT_AWAY, EXIT_INPUT = 1, 2
 
 
 class Feed:
@@ -340,6 +340,9 @@ def main(arguments: list[str] | None = None) -> None:
             feed.run(fed(options))
         else:
             feed.tick(ticking(feed.last_tick_us()))
+    except (ConnectionError, KafkaException) as error:
+        logger.warning("Kafka does not answer, and the feed is to be started again: %s", error)
+        raise SystemExit(EXIT_AWAY) from None
     except (CandleFileError, ValueError, OSError, TimeoutError) as error:
         logger.error("the feed stopped: %s", error)
         print(f"feed: {error}", file=sys.stderr)

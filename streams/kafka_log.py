@@ -116,6 +116,10 @@ class KafkaLog:
         self.bootstrap = bootstrap
         self.on_error: Callable[[str], None] | None = None
         """Called with `delivery` or `client` when the producer met an error, for figures."""
+        self.taken = 0
+        """Records read in bulk so far: how far a replay has come."""
+        self.heard_at = time.monotonic()
+        """When the broker last acknowledged something."""
         self.producer = Producer(
             client(
                 bootstrap,
@@ -161,6 +165,7 @@ class KafkaLog:
                 )
                 logging.shutdown()
                 os._exit(EXIT_DELIVERY)
+            self.heard_at = time.monotonic()
             delivered(message.offset() or 0)
 
         topic, number = split(key)
@@ -200,6 +205,8 @@ class KafkaLog:
         if error is not None:
             self._failed("delivery")
             logger.warning("a note was not delivered: %s", error)
+        else:
+            self.heard_at = time.monotonic()
 
     def _client_error(self, error: KafkaError) -> None:
         self._failed("client")
@@ -275,7 +282,9 @@ class KafkaLog:
             left = {key: span[1] for key, span in wanted.items()}
             try:
                 while left:
-                    for message in reader.consume(2_000, 0.02):
+                    messages = reader.consume(2_000, 0.02)
+                    self.taken += len(messages)
+                    for message in messages:
                         if message.error():
                             raise ConnectionError(f"Kafka at {self.bootstrap}: {message.error()}")
                         record = incoming(message)

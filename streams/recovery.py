@@ -13,7 +13,7 @@ from domain.source import Source
 from schemas.codec import RecordError, decode, decode_request, encode, reread
 from schemas.envelope import Envelope
 from schemas.sources import FencedData, SourceFenced, SourceSkipped
-from schemas.topics import TOPICS, Topic, partition_of
+from schemas.topics import TOPICS, VENUE_REQUEST, Topic, partition_of
 from schemas.validity import Validity
 from streams.log import Incoming, Log
 from streams.snapshots import Stand
@@ -52,6 +52,9 @@ def take(record: Incoming, partitions: int, *, again: bool = False) -> Envelope:
     if known.keyed and partition_of(account, partitions) != number:
         right = partition_of(account, partitions)
         raise RecordError("WRONG_KEY", f"{account} belongs on partition {right}, not {number}")
+    if event.epoch is None and (event.basis or (event.after and known is not VENUE_REQUEST)):
+        # a reader would wait for the offsets it names, which may never be
+        raise RecordError("INVALID_FIELD", "basis and after are for records of a source: leave out")
     return event
 
 

@@ -21,8 +21,11 @@ from streams.progress import Progress
 logger = logging.getLogger(__name__)
 LIVE_S = 4.0
 """A loop that stood still longer hangs: with the second between two beats, seen within five."""
-START_S = 600.0
-"""A start without snapshot replays everything; one that takes longer than this hangs."""
+SILENT_S = 5.0
+"""A worker that the broker has acknowledged nothing for so long is not ready."""
+START_S = 120.0
+"""A start without snapshot replays everything, which may take long; one that reads and folds
+nothing for so long hangs."""
 
 
 class Watched(Protocol):
@@ -37,11 +40,25 @@ class Watched(Protocol):
     def unresolved(self) -> int: ...
 
 
+class Heard(Protocol):
+    """What the log says of the broker: records read in bulk so far, and when it last acknowledged
+    something (monotonic). Once a second a live worker writes a report, and should hear of it."""
+
+    taken: int
+    heard_at: float
+
+
 class Vitals:
     """State, beats and figures of one worker. `state`: `starting`, or `live` while it decides."""
 
     def __init__(
-        self, worker: str, build: str, shell: Watched, progress: Progress, bootstrap: str
+        self,
+        worker: str,
+        build: str,
+        shell: Watched,
+        progress: Progress,
+        bootstrap: str,
+        log: Heard,
     ) -> None:
         self.worker = worker
         self.build = build
@@ -50,16 +67,20 @@ class Vitals:
         """Errors of the producer, by kind."""
         self._shell = shell
         self._progress = progress
+        self._log = log
         self._ends = Ends(bootstrap)
         self._known: dict[str, int] = {}
         self._names: list[str] = []
         self._open: Samples = {}
         self._folding = threading.Lock()
+        self.reason = ""
+        """Why the worker is not ready, where it knows that."""
         self.state = "starting"
         self.start_s = 0.0
         """What taking the sources over took last."""
         self._since = self._beat_at = time.monotonic()
         self._loop_at: float | None = None
+        self._moved = (0, self._since)
 
     def failed(self, kind: str) -> None:
         """The producer met an error."""
@@ -98,10 +119,22 @@ class Vitals:
         beats = [self._beat_at] if self._loop_at is None else [self._beat_at, self._loop_at]
         return time.monotonic() - min(beats)
 
+    def silent_s(self) -> float:
+        """Seconds since the broker last acknowledged something; 0 while the worker starts."""
+        return time.monotonic() - self._log.heard_at if self.state == "live" else 0.0
+
+    @property
+    def replayed(self) -> int:
+        """Records read in bulk and folded; grows for as long as a start gets on."""
+        return self._log.taken + sum(map(self._shell.position, self._shell.inputs()))
+
     @property
     def live(self) -> bool:
         if self.state != "live":
-            return time.monotonic() - self._since < START_S
+            now, replayed = time.monotonic(), self.replayed
+            if replayed != self._moved[0]:
+                self._moved = (replayed, now)
+            return now - max(self._since, self._moved[1]) < START_S
         return self.age_s() < LIVE_S
 
     # ------------------------------------------------------------------ figures
@@ -123,15 +156,20 @@ class Vitals:
 
     def health(self) -> dict[str, object]:
         """Answer of `/health`, `/livez` and `/readyz`."""
-        live = self.live
+        live, silent_s = self.live, self.silent_s()
+        reason = self.reason
+        if silent_s > SILENT_S:
+            reason = f"Kafka has acknowledged nothing for {silent_s:.0f} s"
         return {
             "worker": self.worker,
             "state": self.state if live else "hangs",
-            "healthy": live and self.state == "live",
+            "healthy": live and self.state == "live" and not reason,
+            **({"reason": reason} if reason else {}),
             "live": live,
             "heartbeat_age_s": round(self.age_s(), 2),
             "build": self.build,
             "start_s": round(self.start_s, 2),
+            "replayed": self.replayed,
             "sources": self._names,
             **{name: value for name, value in self._known.items() if name != "sources"},
         }
@@ -149,7 +187,8 @@ class Vitals:
         known, live = self._known, self.live
         made: Samples = {
             "quantum_build_info": {(self.worker, self.build): 1.0},
-            "quantum_ready": {(): float(live and self.state == "live")},
+            "quantum_ready": {(): float(self.health()["healthy"] is True)},
+            "quantum_kafka_silent_seconds": {(): self.silent_s()},
             "quantum_live": {(): float(live)},
             "quantum_heartbeat_age_seconds": {(): self.age_s()},
             "quantum_committed_position_age_seconds": {(): self._progress.age_s()},

@@ -6,6 +6,7 @@
 import argparse
 import gc
 import hashlib
+import itertools
 import logging
 import os
 import sys
@@ -17,6 +18,7 @@ from typing import Protocol
 
 import faust
 
+from domain.processors import partitions_of
 from domain.source import Source
 from runtime import entry, logs
 from runtime.build import code_digest
@@ -35,6 +37,7 @@ from streams.followers import Followers
 from streams.gateway import GatewayShell
 from streams.kafka_log import EXIT_FENCED, KafkaLog, split
 from streams.log import Incoming
+from streams.membership import look
 from streams.processors import AGENTS, numbers
 from streams.progress import Progress, Snapshot
 from streams.recovery import Identity
@@ -44,6 +47,12 @@ from streams.vitals import Vitals
 
 logger = logging.getLogger(__name__)
 HEARTBEAT_S = 1.0
+LOOK_S, SELDOM = 5.0, 6
+"""How often a worker that lacks partitions looks into its group, and one that has all: each sixth
+time."""
+JOINED_LOOKS = 4
+"""How often in a row a worker that is given nothing may be found outside its group."""
+EXIT_STRANGER = 77
 
 
 class Taking(Protocol):
@@ -96,10 +105,18 @@ class Worker:
             self.progress.touch,
             watch_at_once=processor == "gateway",
         )
-        self.vitals = Vitals(processor, self.identity.build, self.shell, self.progress, bootstrap)
+        self.vitals = Vitals(
+            processor,
+            self.identity.build,
+            self.shell,
+            self.progress,
+            bootstrap,
+            self.log,
+        )
         self.shell.on_record = self.vitals.figures.note
         self.log.on_error = self.vitals.failed
         self.owned: set[int] = set()
+        self._acquiring = threading.Lock()
         self._agent_topics = tuple(topic.name for topic in AGENTS[processor])
 
     def _shell(self) -> Taking:
@@ -125,6 +142,10 @@ class Worker:
 
     def acquire(self, assigned: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Take over the assigned partitions; where to start each agent topic."""
+        with self._acquiring:  # a rebalance may come before the one before it is dealt with
+            return self._acquire(assigned)
+
+    def _acquire(self, assigned: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         started = time.monotonic()
         self.vitals.enter("starting")
         wanted = numbers(self.processor, assigned, self.partitions)
@@ -203,6 +224,7 @@ class Worker:
         server.start()
         (self.folder / f"{self.processor}.port").write_text(str(server.port))
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        threading.Thread(target=self._look_around, name="group", daemon=True).start()
         app = create_app(
             processor=self.processor,
             bootstrap=self.bootstrap,
@@ -218,6 +240,28 @@ class Worker:
         faust.Worker(
             app, loglevel="warn", logging_config=None, override_logging=False, quiet=True
         ).execute_from_commandline()
+
+    def _look_around(self) -> None:
+        """Say who else is in the group. A client that a stranger keeps out, or that gave up joining
+        when it met a broker that was just starting, never tries again: seen to be no member time
+        after time, this process ends, and its successor tries."""
+        everything = set(partitions_of(self.processor, self.partitions))
+        missed = 0
+        for turn in itertools.count():
+            time.sleep(LOOK_S)
+            if self._acquiring.locked() or (self.owned == everything and turn % SELDOM):
+                continue
+            group = look(self.bootstrap, self.processor)
+            if group is None:
+                continue
+            before, self.vitals.reason = self.vitals.reason, group.wrong
+            if group.wrong != before:
+                logger.error("%s", group.wrong or f"nobody else is in {group.name} any more")
+            missed = 0 if group.ours else missed + 1
+            if missed >= (2 if group.wrong or self.owned == everything else JOINED_LOOKS):
+                logger.critical("no member of its group; the process ends, to be started again")
+                logging.shutdown()
+                os._exit(EXIT_STRANGER)
 
     def _beat(self) -> None:
         while True:

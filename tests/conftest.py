@@ -17,6 +17,8 @@ from runtime.postgres import EmbeddedPostgres
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="the long forms of the long tests")
+    parser.addoption("--chaos-minutes", type=float, help="chaos for so long")
+    parser.addoption("--chaos-seed", type=int, default=1, help="seed of its first round")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,6 +36,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     longest begin."""
     if not config.getoption("--full"):
         long = {item for item in items if item.get_closest_marker("long")}
+        if config.getoption("--chaos-minutes"):
+            long = {
+                item for item in long if "chaos_minutes" not in getattr(item, "fixturenames", ())
+            }
         config.hook.pytest_deselected(items=list(long))
         items[:] = [item for item in items if item not in long]
     items.sort(key=lambda item: _rank(share(item.nodeid)))  # stable: files stay together
@@ -75,6 +81,18 @@ def _rank(name: str) -> int:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether the long forms are wanted (`./quantum test --full`)."""
     return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def chaos_minutes(request: pytest.FixtureRequest) -> float:
+    """How long chaos is wanted (tests/system/test_chaos.py)."""
+    return float(request.config.getoption("--chaos-minutes") or 10)
+
+
+@pytest.fixture(scope="session")
+def chaos_seed(request: pytest.FixtureRequest) -> int:
+    """Seed of the first round."""
+    return int(request.config.getoption("--chaos-seed"))
 
 
 @pytest.fixture

@@ -77,6 +77,9 @@ class Answering(threading.Thread):
     def __init__(self, bootstrap: str, sources: list[Source]) -> None:
         super().__init__(daemon=True)
         self.ending = threading.Event()
+        self.deaf = ""
+        """A topic that is not read until a command was refused."""
+        self._unread: list[tuple[str, LogRecord]] = []
         self.bootstrap = bootstrap
         self.sources = sources
         self.producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
@@ -101,7 +104,12 @@ class Answering(threading.Thread):
         with Tail(self.bootstrap, places) as tail:
             while not self.ending.is_set():
                 for record in tail.poll(0.02):
-                    self._take(f"{record.topic}/{record.partition}", record)
+                    if record.topic == self.deaf:
+                        self._unread.append((f"{record.topic}/{record.partition}", record))
+                    else:
+                        self._take(f"{record.topic}/{record.partition}", record)
+                while self._unread and not self.deaf:
+                    self._take(*self._unread.pop(0))
 
     def _take(self, key: str, record: LogRecord) -> None:
         for source in self.sources:
@@ -111,10 +119,12 @@ class Answering(threading.Thread):
                 assert record.event is not None
                 for answer in source.decide(key, record.event):
                     self._publish(source, answer)
+                    if answer.type == "command.rejected.v1":
+                        self.deaf = ""
 
 
 @pytest.fixture(scope="session")
-def answering(crash_kafka: str) -> Iterator[None]:
+def answering(crash_kafka: str) -> Iterator[Answering]:
     """The control processor; risk for the accounts main and doctor; execution for main."""
     numbers = sorted({partition_of(account, 8) for account in ("main", "doctor")})
     risk = [Source(build("risk", number, 8), number, 8) for number in numbers]
@@ -122,6 +132,6 @@ def answering(crash_kafka: str) -> Iterator[None]:
     execution = Source(build("execution", main, 8), main, 8)
     thread = Answering(crash_kafka, [Source(build("control", 0, 8), 0, 8), *risk, execution])
     thread.start()
-    yield
+    yield thread
     thread.ending.set()
     thread.join(10)

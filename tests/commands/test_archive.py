@@ -131,12 +131,23 @@ def test_an_entry_with_other_offsets_is_named(copy: Path) -> None:
 
 
 def test_another_log_is_not_appended_to_an_archive(crash_kafka: str, copy: Path) -> None:
-    path = copy / MANIFEST
-    path.write_text(
-        path.read_text().replace(KafkaLog(crash_kafka).topic_ids()["market"], "another")
-    )
+    kept = Manifest.load(copy)
+    kept.topics["market"]["id"] = "another"
+    kept.save(copy)
     with pytest.raises((ArchiveError, DamagedLogError), match="market"):
         archive(KafkaLog(crash_kafka), copy)
+
+
+def test_an_altered_list_of_topics_and_an_archive_of_before_its_digest(copy: Path) -> None:
+    path = copy / MANIFEST
+    content = json.loads(path.read_text())
+    del content["topics_sha256"]
+    path.write_text(json.dumps(content))
+    assert check(copy) == [], "written before there was one"
+    Manifest.load(copy).save(copy)
+    path.write_text(path.read_text().replace('"partitions": 8', '"partitions": 4', 1))
+    with pytest.raises(ArchiveError, match="its list of topics was altered"):
+        Manifest.load(copy)
 
 
 def test_a_folder_without_manifest_is_no_archive(tmp_path: Path) -> None:

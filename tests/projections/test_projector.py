@@ -272,6 +272,33 @@ def test_text_and_times_that_postgres_cannot_hold_stop_nothing(broker: str, migr
     assert equals_replay(broker, migrated) == (True, [])
 
 
+def test_what_cannot_even_be_noted_stops_its_partition_alone(broker: str, migrated: str) -> None:
+    """Somebody's constraint on a table refuses the records of control, and notes of them too."""
+    with contextlib.closing(connect(migrated, autocommit=True)) as connection:
+        connection.execute("ALTER TABLE live.events ADD CHECK (topic <> 'control')")
+    log = day(1)
+    publish(broker, log.messages)
+    with running(Projector(broker, migrated)) as projector:
+        others = {f"{m.topic}/{m.partition}" for m in log.messages} - {"control/0"}
+        wait_for(lambda: "control/0" in projector.stopped, "the alarm")
+        wait_for(lambda: all(projector.positions[key] for key in others), "other partitions")
+        assert "neither the record at offset 1" in projector.stopped["control/0"]
+        assert projector.positions["control/0"] == 1, "after its fence"
+
+
+def test_tables_that_somebody_changed_end_the_projector_with_one_line(
+    broker: str, migrated: str, tmp_path: Path
+) -> None:
+    with contextlib.closing(connect(migrated, autocommit=True)) as connection:
+        connection.execute("ALTER TABLE live.offsets DROP COLUMN events")
+    with worker(broker, migrated, tmp_path) as process:
+        assert process.wait(60) == 1
+        assert process.stderr is not None
+        (line,) = process.stderr.read().decode().splitlines()
+    assert 'column "events" does not exist' in line
+    assert "quantum rebuild" in line
+
+
 def _changed(change: object) -> tuple[object, object]:
     from schemas.control import PolicyChanged, PolicyChangedData
 

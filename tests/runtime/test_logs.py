@@ -70,6 +70,34 @@ def test_people_at_the_terminal_see_text_without_tracebacks(tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+def test_what_a_client_says_again_and_again_is_written_once_and_counted(tmp_path: Path) -> None:
+    program = """
+import logging, sys
+from pathlib import Path
+from runtime import logs
+logs.REPEAT_S = 0.2
+logs.configure("risk", Path(sys.argv[1]), "INFO")
+for number in range(50):
+    logging.getLogger("aiokafka.conn").error("closed after %d ms", number)
+    logging.getLogger("streams.shell").error("ours after %d ms", number)
+logging.getLogger("aiokafka.conn").error("another thing")
+while not logging.getLogger("aiokafka.conn").error("closed after 99 ms"):
+    if "more like this" in (Path(sys.argv[1]) / "risk.log").read_text():
+        break
+"""
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], env={"PYTHONPATH": str(ROOT)}, check=True
+    )
+    lines = (tmp_path / "risk.log").read_text().splitlines()
+    events = [json.loads(line)["event"] for line in lines]
+    assert sum(event.startswith("ours") for event in events) == 50, "ours are all kept"
+    first, again = (event for event in events if event.startswith("closed"))
+    assert first == "closed after 0 ms"
+    assert again.startswith("closed after 99 ms (")
+    assert int(again.partition("(")[2].split()[0]) >= 49
+    assert "another thing" in events
+
+
 def test_a_log_file_is_rotated_by_size_and_three_older_ones_are_kept(tmp_path: Path) -> None:
     program = """
 import logging, sys

@@ -1,5 +1,6 @@
 """The supervisor brings back what dies, at once, and leaves nothing behind, however it ends."""
 
+import itertools
 import json
 import os
 import signal
@@ -151,6 +152,24 @@ def test_what_is_never_ready_ends_the_start_with_its_name(tmp_path: Path) -> Non
     spec = ProcessSpec(name="slow", argv=SLEEPER, ready=lambda: False)
     supervisor = Supervisor([spec], tmp_path / "state.json")
     with pytest.raises(ServiceError, match="slow not ready within 0 s"):
+        supervisor.start(timeout_s=0.3)
+    assert supervisor.pids() == {}
+
+
+def test_a_start_is_waited_for_as_long_as_it_gets_on_and_no_longer(tmp_path: Path) -> None:
+    """What replays a long log is late and well; what stands still is stopped, with its name."""
+    began, folded = time.monotonic(), itertools.count()
+    replaying = ProcessSpec(
+        name="replaying",
+        argv=SLEEPER,
+        ready=lambda: time.monotonic() - began > 0.9,
+        progress=lambda: next(folded),
+    )
+    supervisor = Supervisor([replaying], tmp_path / "state.json")
+    supervisor.start(timeout_s=0.3)
+    stuck = ProcessSpec(name="stuck", argv=SLEEPER, ready=lambda: False, progress=lambda: 70_000)
+    supervisor.add([stuck])
+    with pytest.raises(ServiceError, match="stuck not ready within 0 s, and no progress"):
         supervisor.start(timeout_s=0.3)
     assert supervisor.pids() == {}
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from schemas.codec import RecordError, decode, decode_request, encode
-from schemas.topics import Topic
+from schemas.topics import ORDER, SIGNAL, VENUE_REPORT, Topic
 from streams.log import Incoming
 from tests.streams.crash_checks import valid
 from tests.streams.crash_scenario import ALPHA, MAIN, PARTITIONS, Script
 from tests.streams.crash_world import NAMES, World
-from tests.streams.fuzzing import records, topics
+from tests.streams.fuzzing import SAMPLES, records, topics
 
 EACH = 10_000 if os.environ.get("QUANTUM_TEST_FULL") else 120
 KEYS = (ALPHA, "nobody", "", "\x00", None)
@@ -32,6 +32,7 @@ relaxed = settings(
 )
 
 
+@pytest.mark.timeout(3600)
 @relaxed
 @given(raw=records())
 def test_the_codec_takes_a_record_or_says_why_not(raw: bytes | None) -> None:
@@ -103,3 +104,25 @@ def test_whatever_lies_on_a_topic_the_workers_go_on(topic: Topic) -> None:
     world.feed(*script.policy(MAIN, 0, cooldown_s=0))
     accounts = {f.event.partitionkey for f in valid(world) if f.key == "control/0"}
     assert MAIN in accounts, "a command is answered afterwards"
+
+
+@pytest.mark.parametrize("kind", ["venue.reported.v1", "trade.signal.published.v1"])
+@pytest.mark.parametrize("floor", ["basis", "after"])
+def test_an_outside_record_that_names_offsets_to_come_holds_nobody_up(
+    kind: str, floor: str
+) -> None:
+    """Such as one copied from the log of another run and pasted: a reader would wait for ever."""
+    world, script = trading()
+    (sample,) = (decode(raw) for raw in SAMPLES if f'"type":"{kind}"'.encode() in raw)
+    pasted = sample.model_copy(
+        update={"partitionkey": ALPHA, "epoch": None, "sequence": None, "basis": None}
+        | {floor: {"market/0": 10**6}}
+    )
+    for topic in (VENUE_REPORT, SIGNAL, ORDER):
+        world.publish(topic.name, pasted)
+    world.settle()
+    reasons = [reason for _, record, reason in world.broker.dead if record.raw == encode(pasted)]
+    assert len(reasons) >= 3
+    assert all(reason.startswith("INVALID_FIELD: basis and after are for") for reason in reasons)
+    world.feed(*script.policy(MAIN, 0, cooldown_s=0))
+    assert MAIN in {f.event.partitionkey for f in valid(world) if f.key == "control/0"}

@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,9 +34,11 @@ from schemas.ids import natural_id
 from schemas.topics import COMMANDS_CONTROL, CONTROL, SIGNAL
 from streams.app import EXIT_AGENT
 from streams.barrier import Barrier
+from streams.followers import Follower
 from streams.gateway import GatewayShell
 from streams.kafka_log import EXIT_DELIVERY, KafkaLog
 from streams.recovery import Identity
+from streams.worker import Worker
 from tests.streams.slow_broker import SlowKafka
 from tests.streams.test_workers_watched import start, stop, wait_ready
 
@@ -61,6 +65,21 @@ def broker() -> Iterator[SlowKafka]:
     found.kill()
     found.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lonely(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Path, "subprocess.Popen[bytes]"]]:
+    """A feed without broker; it takes ten seconds to give up, meanwhile the other tests run."""
+    folder = tmp_path_factory.mktemp("lonely")
+    servers = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "streams.feed", "--kafka", servers, "--folder", str(folder)]
+    with (folder / "feed.out").open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+    yield folder, process
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture
@@ -209,6 +228,31 @@ def test_a_record_that_is_not_delivered_in_time_ends_the_process() -> None:
     )  # fmt: skip
     assert done.returncode == EXIT_DELIVERY, done.stderr
     assert "a record for control/0 was not delivered" in done.stderr
+
+
+def test_a_rebalance_in_the_middle_of_another_leaves_each_record_one_reader(
+    broker: SlowKafka, folder: Path
+) -> None:
+    """A worker that was away for longer than its session is given its partitions twice at once."""
+    worker = Worker("control", broker.slow, folder, instance="twice", partitions=8)
+    with ThreadPoolExecutor(4) as pool:
+        taken = [pool.submit(worker.acquire, {(COMMANDS_CONTROL.name, 0)}) for _ in range(4)]
+        starts = [each.result(60) for each in taken]
+    followers = [t for t in threading.enumerate() if isinstance(t, Follower) and t.is_alive()]
+    assert sorted(followers, key=id) == sorted(worker.followers._running, key=id)
+    assert all(each.keys() == {(COMMANDS_CONTROL.name, 0)} for each in starts)
+    worker.followers.stop()
+    worker.log.close()
+
+
+def test_a_feed_that_meets_no_broker_is_to_be_started_again_and_ends_nobody_else(
+    lonely: tuple[Path, "subprocess.Popen[bytes]"],
+) -> None:
+    folder, process = lonely
+    assert process.wait(60) == 1
+    assert not (folder / "feed.error").exists(), "that would end the whole run"
+    assert "is to be started again" in (folder / "feed.log").read_text()
+    assert "Traceback" not in (folder / "feed.out").read_text()
 
 
 def test_a_feed_that_waits_for_somebody_silent_ends_and_names_them(broker: SlowKafka) -> None:

@@ -12,13 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
@@ -26,18 +26,25 @@ from confluent_kafka import KafkaException, TopicPartition
 from commands import values
 from commands.demo import demo_plan
 from commands.live import LiveSystem
+from gateways.probes import demo_script
 from replay.engine import Engine, accounts_of
 from replay.log import LogRecord, read_kafka
+from replay.memory_log import Stored
 from runtime.settings import ROOT
+from schemas.codec import encode
 from schemas.envelope import Envelope
 from schemas.topics import CLOCK
-from streams.feed import fed, parser
+from streams import feed
+from streams.feed import parser
 from streams.kafka_log import consumer
 from tests import checker
 
 LIMIT_S = 3000 if os.environ.get("QUANTUM_TEST_FULL") else 300
 """How long a test that runs a whole system may take, on a machine that others use as well."""
 STEP_S = 0.03
+System = TypeVar("System", bound=LiveSystem)
+DECISIONS = ("trade.signal.v5", "trade.signal.safe", "trade.order", "trade.position.update")
+"""Topics of pure sources, whose records are those of a run that nobody disturbed."""
 Told = dict[tuple[str, str], list[tuple[str, str, str, str]]]
 """By topic and account, in order: type, subject, time and data of each record."""
 
@@ -128,7 +135,7 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def live(kind: type[LiveSystem] = LiveSystem, **environment: str) -> Iterator[LiveSystem]:
+def live(kind: type[System], **environment: str) -> Iterator[System]:
     """A whole system under this process, not yet started; no process of it is left afterwards."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     handlers = {number: signal.getsignal(number) for number in numbers}
@@ -174,15 +181,20 @@ class Minutes:
         self._consumer.close()
 
 
-def run_to_end(system: LiveSystem, each: Callable[[int], None] = lambda _minute: None) -> None:
+def run_to_end(
+    system: LiveSystem,
+    each: Callable[[int], None] = lambda _minute: None,
+    *,
+    limit_s: float = LIMIT_S,
+) -> None:
     """Supervise until the feed has published everything; `each` is called between, with the minute
     the feed has come to."""
     minutes = Minutes(system.kafka)
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + limit_s
     try:
         while system.feed_done() is None:
             system.check()
-            assert system.feed_error() is None
+            assert system.feed_error() is None, system.feed_error()
             assert time.monotonic() < deadline, f"minute {minutes()}: {system.supervisor.state()}"
             each(minutes())
             time.sleep(STEP_S)
@@ -207,10 +219,14 @@ def valid_records(bootstrap: str) -> list[LogRecord]:
 
 
 def told(events: Iterable[tuple[str, Envelope]]) -> Told:
-    """What `trade.*` events say, from (topic, event)."""
+    """What `trade.*` events say, from (topic, event). One that came again says nothing: a feed that
+    was killed sends what people do once more, under the same id."""
     said: Told = defaultdict(list)
+    seen: set[tuple[str, str]] = set()
     for topic, event in events:
-        if event.type.startswith("trade."):
+        again = (topic, event.id) in seen
+        seen.add((topic, event.id))
+        if event.type.startswith("trade.") and not again:
             data: Any = event.data  # type: ignore[attr-defined]
             said[topic, event.partitionkey].append(
                 (event.type, event.subject, event.time, data.model_dump_json(exclude_none=True))
@@ -223,16 +239,25 @@ def told_by(records: Iterable[LogRecord]) -> Told:
     return told((r.topic, r.event) for r in records if r.event is not None)
 
 
-@cache
-def told_by_engine(start: str, end: str) -> Told:
-    """The same as the in-process engine writes it for a demo of these hours."""
+@lru_cache(4)
+def engine_log(start: str, end: str, script: Any = demo_script) -> tuple[Stored, ...]:
+    """What the in-process engine writes for a demo of these hours, in append order. `script`: what
+    people do meanwhile."""
     plan = demo_plan(moment(start), moment(end), "max")
     options = parser().parse_args(["--kafka", "none", "--folder", "none", *plan.arguments])
-    records = list(fed(options))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feed, "demo_script", script)
+        records = list(feed.fed(options))
     engine = Engine(accounts_of(event for _, event in records))
     for topic, event in records:
         engine.feed(topic, event)
-    return told((stored.key.partition("/")[0], stored.event) for stored in engine.log.order)
+    return tuple(engine.log.order)
+
+
+def told_by_engine(start: str, end: str, script: Any = demo_script) -> Told:
+    """What its `trade.*` events say."""
+    written = engine_log(start, end, script)
+    return told((each.key.partition("/")[0], each.event) for each in written)
 
 
 def moment(text: str) -> datetime:
@@ -249,7 +274,7 @@ def assert_same(found: Told, expected: Told) -> None:
         assert len(found[key]) == len(records), key
 
 
-def fills(records: Iterable[LogRecord]) -> set[tuple[str, str, str, str]]:
+def fills(records: Iterable[LogRecord | Stored]) -> set[tuple[str, str, str, str]]:
     """Account, client order id, quantity and price of every fill."""
     return {
         (record.event.partitionkey, item.client_order_id, item.quantity, item.price)
@@ -260,9 +285,37 @@ def fills(records: Iterable[LogRecord]) -> set[tuple[str, str, str, str]]:
     }
 
 
+def ends_of_orders(records: Iterable[LogRecord | Stored]) -> None:
+    """Every order was decided once, has one end at most, and none only where it was accepted."""
+    ordered: Counter[str] = Counter()
+    ends: Counter[str] = Counter()
+    accepted: set[str] = set()
+    for record in records:
+        items = getattr(getattr(record.event, "data", None), "items", ())
+        kind = record.event.type if record.event else ""
+        if kind == "trade.order.decided.v1":
+            ordered.update(item.id for item in items if item.kind == "order")
+        elif kind == "trade.execution.reported.v1":
+            ends.update(item.order_id for item in items if item.kind == "ended")
+            accepted |= {item.order_id for item in items if item.kind == "accepted"}
+    assert set(ordered.values()) == {1}
+    assert set(ends.values()) == {1}
+    assert ends.keys() <= ordered.keys()
+    assert ordered.keys() - ends.keys() <= accepted
+
+
 def checked(bootstrap: str) -> dict[str, Any]:
     """Figures of the independent checker, which finds nothing wrong."""
-    records = ((r.topic, r.partition, r.offset, r.raw or b"") for r in read_kafka(bootstrap))
+    return _judged((r.topic, r.partition, r.offset, r.raw or b"") for r in read_kafka(bootstrap))
+
+
+def checked_engine(records: Iterable[Stored]) -> dict[str, Any]:
+    """The same of a log in memory."""
+    places = ((each.key.rpartition("/"), each) for each in records)
+    return _judged((t, int(n), each.offset, encode(each.event)) for (t, _, n), each in places)
+
+
+def _judged(records: Iterable[tuple[str, int, int, bytes]]) -> dict[str, Any]:
     figures: dict[str, Any]
     figures, wrong = checker.check(records)
     assert wrong == []

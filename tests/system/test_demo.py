@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from commands.demo import demo_plan
+from commands.live import LiveSystem
 from projections.digest import equals_replay
 from tests.system.conftest import Finished
 from tests.system.running import (
@@ -48,7 +49,7 @@ def test_the_demo_writes_what_the_engine_writes(finished: Finished, by_engine: T
 def test_another_speed_and_another_hash_seed_change_nothing(
     hours: tuple[str, str], by_engine: Told, full: bool
 ) -> None:
-    with live(PYTHONHASHSEED="1") as system:
+    with live(LiveSystem, PYTHONHASHSEED="1") as system:
         system.start(demo_plan(moment(hours[0]), moment(hours[1]), "5000" if full else "2000"))
         run_to_end(system)
         assert_same(told_by(valid_records(system.kafka)), by_engine)

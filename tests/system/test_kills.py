@@ -6,7 +6,6 @@ the run that nobody disturbed, every order has one end or rests, and the system 
 
 import os
 import signal
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,10 +21,12 @@ from replay.verify_findings import Verified
 from schemas.topics import WORKERS
 from tests.system.conftest import Finished
 from tests.system.running import (
+    DECISIONS,
     LIMIT_S,
     Told,
     assert_same,
     checked,
+    ends_of_orders,
     fills,
     live,
     moment,
@@ -36,7 +37,6 @@ from tests.system.running import (
 
 pytestmark = pytest.mark.timeout(LIMIT_S)
 VICTIMS = (*WORKERS, "kafka", "postgres", "feed")
-DECISIONS = ("trade.signal.v5", "trade.signal.safe", "trade.order", "trade.position.update")
 
 
 class Killer:
@@ -74,7 +74,7 @@ def disturbed(hours: tuple[str, str]) -> Iterator[Killed]:
     """The run, with all kills in turn."""
     start, end = moment(hours[0]), moment(hours[1])
     minutes = int((end - start).total_seconds()) // 60
-    with live() as system:
+    with live(LiveSystem) as system:
         system.start(demo_plan(start, end, "max"))
         killer = Killer(system, minutes // (len(VICTIMS) + 1))
         run_to_end(system, killer)
@@ -107,20 +107,7 @@ def test_the_final_equity_is_the_same(disturbed: Killed, finished: Finished) -> 
 
 
 def test_every_order_has_one_end_or_rests(disturbed: Killed) -> None:
-    ordered: Counter[str] = Counter()
-    ends: Counter[str] = Counter()
-    accepted: set[str] = set()
-    for record in disturbed.records:
-        items = getattr(getattr(record.event, "data", None), "items", ())
-        if record.topic == "trade.order":
-            ordered.update(item.id for item in items if item.kind == "order")
-        elif record.topic == "trade.execution.res":
-            ends.update(item.order_id for item in items if item.kind == "ended")
-            accepted |= {item.order_id for item in items if item.kind == "accepted"}
-    assert set(ordered.values()) == {1}
-    assert set(ends.values()) == {1}
-    assert ends.keys() <= ordered.keys()
-    assert ordered.keys() - ends.keys() <= accepted
+    ends_of_orders(disturbed.records)
 
 
 def test_no_decision_is_another(disturbed: Killed, by_engine: Told) -> None:
