@@ -46,6 +46,7 @@ from streams.progress import ALL, REACTORS
 logger = logging.getLogger(__name__)
 SECOND_US = 1_000_000
 REPORT_S = 0.5
+EXIT_AWAY = 1
 EXIT_INPUT = 2
 
 
@@ -93,10 +94,12 @@ class Feed:
         self._report(last_time, done=True)
 
     def tick(self, records: Iterable[tuple[str, Envelope]]) -> None:
-        """Publish without a barrier: a live clock waits for nobody."""
+        """Publish without a barrier: a live clock waits for nobody, and a tick that could not be
+        delivered while Kafka was away is worth nothing afterwards."""
         self._ends = {key: self.log.end(key) for key in PACED}
         for topic, event in records:
-            self.log.append(f"{topic}/0", encode(event), event.partitionkey, lambda _offset: None)
+            raw = encode(event)
+            self.log.append(f"{topic}/0", raw, event.partitionkey, _passed, failed=_missed)
             self.records += 1
             self._report(event.time)
 
@@ -226,6 +229,14 @@ class Feed:
             target.with_suffix(".part").replace(target)
 
 
+def _passed(_offset: int) -> None:
+    """Nobody waits for a tick."""
+
+
+def _missed(why: str) -> None:
+    logger.warning("a tick was not delivered: %s", why)
+
+
 def _own(record: Incoming) -> Envelope | None:
     try:
         event = decode(record.raw)
@@ -340,6 +351,9 @@ def main(arguments: list[str] | None = None) -> None:
             feed.run(fed(options))
         else:
             feed.tick(ticking(feed.last_tick_us()))
+    except ConnectionError as error:
+        logger.error("the feed starts anew when Kafka answers: %s", error)
+        raise SystemExit(EXIT_AWAY) from None
     except (CandleFileError, ValueError, OSError, TimeoutError) as error:
         logger.error("the feed stopped: %s", error)
         print(f"feed: {error}", file=sys.stderr)
