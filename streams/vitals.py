@@ -118,6 +118,10 @@ class Vitals:
                 self._guarded(lambda: setattr(self, "_open", exposure(sources)))
         self.fold()
 
+    def figure(self, name: str) -> int:
+        """A figure of the shell as of the last beat."""
+        return self._known.get(name, 0)
+
     def fold(self) -> None:
         """Fold what was published so far, also while the worker catches up."""
         with self._folding:

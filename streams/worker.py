@@ -93,7 +93,9 @@ class Worker:
             buffer = BufferFolder(folder / "buffer", self.identity.topic_ids)
             self.log = BufferedLog(self.kafka, buffer)
         self.shell: Taking = self._shell()
-        self.silence = Silence(lambda: not self.shell.fed, lambda: bool(self.shell.unresolved()))
+        self.silence = Silence(
+            lambda: not self.shell.fed, lambda: bool(self.vitals.figure("unresolved"))
+        )
         if isinstance(self.shell, GatewayShell):
             self.shell.silent = self.silence.silent
         self.progress = Progress(

@@ -193,14 +193,14 @@ def test_a_buffer_of_another_log_or_a_damaged_one_is_never_thrown_away(tmp_path:
     ours.close()
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(st.integers(0, 2**40), st.text(max_size=20), RAW)
 def test_a_line_survives_its_encoding(n: int, message_key: str, raw: bytes) -> None:
     line = Line(n, message_key.encode("utf-8", "replace").decode(), raw)
     assert decoded(encoded(line)) == line
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(st.binary(max_size=80), st.booleans())
 def test_any_bytes_are_a_line_or_refused(raw: bytes, summed: bool) -> None:
     if summed:  # a checksum that holds over what is no line
@@ -213,7 +213,7 @@ def test_any_bytes_are_a_line_or_refused(raw: bytes, summed: bool) -> None:
     assert found.raw
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_whatever_happens_to_a_file_no_line_is_lost_in_silence(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

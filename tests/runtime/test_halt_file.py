@@ -112,7 +112,7 @@ def test_a_good_file_by_hand_needs_a_mode_only(file: HaltFile) -> None:
     assert found.key, "the same halt is told once"
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_whatever_a_file_holds_is_a_halt_that_can_be_told(content: bytes) -> None:
     halt = parse(content, 0)
@@ -122,7 +122,7 @@ def test_whatever_a_file_holds_is_a_halt_that_can_be_told(content: bytes) -> Non
     assert noted(halt, "set", "gateway", "2021-05-19T12:00:00.000000Z").data.mode == halt.mode
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.sampled_from(MODES),
     st.fixed_dictionaries(dict.fromkeys(("operator", "reason", "at", "key"), JSON)),

@@ -242,7 +242,7 @@ def test_a_damaged_buffer_ends_the_process_instead_of_leaving_a_gap(world: World
     assert world.there() in ([], [1])
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     actions=st.lists(
         st.sampled_from(["append", "other", "keep", "deliver", "away", "later", "back", "drain",
