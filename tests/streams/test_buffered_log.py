@@ -148,6 +148,23 @@ def test_an_outage_in_the_middle_of_the_way_back_changes_nothing(world: World) -
     assert world.settled == world.count
 
 
+def test_what_is_written_while_the_buffer_is_drained_follows_it(world: World) -> None:
+    world.append()
+    world.outage()
+    more, flush = [2, 3], world.inner.flush
+
+    def flushing() -> None:
+        flush()
+        if more:
+            world.append(number=more.pop())
+
+    world.inner.flush = flushing  # type: ignore[method-assign]
+    world.back()
+    assert more == []
+    assert world.there() == world.wanted()
+    assert world.settled == world.count
+
+
 def test_a_record_that_the_producer_refuses_is_kept_and_those_behind_it_follow(
     world: World,
 ) -> None:
