@@ -21,9 +21,10 @@ from gateways.buffer import Damage
 from gateways.buffer_folder import BufferFolder, LeftBehind
 from schemas.topics import PROGRESS, VENUE_REQUEST
 from streams.log import Delivered, FailingLog, Incoming
+from streams.owed import Owed, ignored
 
 logger = logging.getLogger(__name__)
-AWAY_S = 2.0
+AWAY_S = 5.0
 LOOK_S = 0.1
 ANSWER_S = 1.0
 BATCH = 500
@@ -79,12 +80,14 @@ class BufferedLog:
         self._count = 0
         self._marks: dict[str, int] = {}
         """Own partitions: an offset below which all our records of it were acknowledged."""
-        self._owed: dict[str, deque[tuple[Delivered, int]]] = {}
-        """Callbacks of lines without a flight, and how often: those of one partition do the same,
-        so that memory does not grow with the buffer."""
+        self._owed = Owed()
+        """Callbacks of lines without a flight."""
         self._acked: dict[str, set[int]] = {}
         self._done: dict[str, int] = {}
         """Lines up to this number are in the log."""
+        self._bringing = 0
+        """Lines that were handed to the producer and are neither in the log nor refused."""
+        self._torn = ""
         self._unwritten: deque[tuple[str, bytes, str, _Flight | None]] = deque()
         """What found no place on the disk, in order."""
 
@@ -95,7 +98,7 @@ class BufferedLog:
         with self._lock:
             if self.held and kept:
                 self._keep(key, raw, message_key, None)
-                self._owe(key, delivered)
+                self._owed.add(key, delivered)
             else:
                 self._send(_Flight(key, raw, message_key, delivered, self._clock(), kept))
 
@@ -110,7 +113,7 @@ class BufferedLog:
             except OSError as error:
                 logger.critical("a record finds no place on the disk: %s", error)
                 return False
-            self._owe(key, _ignored)
+            self._owed.add(key, ignored)
             self._hold()
             return True
 
@@ -118,10 +121,10 @@ class BufferedLog:
         """An outside record for people. Progress reports are not kept."""
         with self._lock:
             if topic != PROGRESS.name:
-                self.append(f"{topic}/0", raw, message_key, _ignored)
+                self.append(f"{topic}/0", raw, message_key, ignored)
             elif not self.away:
                 key = f"{topic}/0"
-                self._send(_Flight(key, raw, message_key, _ignored, self._clock(), kept=False))
+                self._send(_Flight(key, raw, message_key, ignored, self._clock(), kept=False))
 
     def _send(self, flight: _Flight) -> None:
         self._count = number = self._count + 1
@@ -150,7 +153,7 @@ class BufferedLog:
             if flight.kept:
                 logger.error("a record for %s was not delivered: %s", flight.key, why)
                 self._go_away()
-                self._owe(flight.key, flight.delivered)
+                self._owed.add(flight.key, flight.delivered)
             del self._flights[number]
         if not flight.kept:
             flight.delivered(-1)
@@ -203,23 +206,6 @@ class BufferedLog:
                     flight.line, flight.written = line, True
             self._unwritten.popleft()
 
-    def _owe(self, key: str, delivered: Delivered) -> None:
-        owed = self._owed.setdefault(key, deque())
-        if owed and (owed[-1][0] is _ignored) == (delivered is _ignored):
-            owed[-1] = (delivered, owed[-1][1] + 1)
-        else:
-            owed.append((delivered, 1))
-
-    def _settle(self, key: str, offset: int) -> None:
-        with self._lock:
-            owed = self._owed[key]
-            delivered, count = owed[0]
-            if count > 1:
-                owed[0] = (delivered, count - 1)
-            else:
-                owed.popleft()
-        delivered(offset)
-
     def waiting(self) -> int:
         """Records that are in the buffer and not in the log."""
         with self._lock:
@@ -245,7 +231,8 @@ class BufferedLog:
         keys = self.buffer.partitions()
         ends = self.inner.ends([*keys, PROBE], timeout_s=ANSWER_S)
         with self._lock:
-            if self._unwritten or any(f.kept or self.away for f in self._flights.values()):
+            flying = any(f.kept or self.away for f in self._flights.values())
+            if self._unwritten or self._bringing or flying:
                 return False  # the producer brings them itself, or says that it could not
             self.away = False
         there = {key: self._there(key, ends[key]) for key in keys}
@@ -294,23 +281,41 @@ class BufferedLog:
             elif line.raw in there:
                 self._settled(key, line.n, there[line.raw])
             else:
-                settled = partial(self._settled, key, line.n)
-                self.inner.append(key, line.raw, line.message_key, settled, failures.append)
+                with self._lock:
+                    self._bringing += 1
+                brought = partial(self._brought, key, line.n)
+                refused = partial(self._refused, failures)
+                self.inner.append(key, line.raw, line.message_key, brought, refused)
                 sent += 1
             if line.n == last:
                 break
         self._flush(failures)
 
+    def _brought(self, key: str, n: int, offset: int) -> None:
+        with self._lock:
+            self._bringing -= 1
+        self._settled(key, n, offset)
+
+    def _refused(self, failures: list[str], why: str) -> None:
+        with self._lock:
+            self._bringing -= 1
+            failures.append(why)
+
     def _flush(self, failures: list[str]) -> None:
         self.inner.flush()
+        if self._torn:
+            raise BufferDamagedError(self._torn)
         if failures:
             raise ConnectionError(failures[0])
 
     def _settled(self, key: str, n: int, offset: int) -> None:
         with self._lock:
+            before = self._done.get(key, 0)
+            if n != before + 1:  # the producer is in order: what persists is a prefix
+                self._torn = f"line {n} of {key} is in the log, and line {before + 1} is not"
             self._done[key] = n
             self._marks[key] = max(self._marks.get(key, 0), offset + 1)
-        self._settle(key, offset)
+        self._owed.settle(key, offset)
 
     def _is_done(self, key: str) -> bool:
         return self._done.get(key, 0) == self.buffer.last(key)
@@ -376,10 +381,6 @@ class BufferedLog:
                 self.drain()
         except BaseException as error:
             failed(error)
-
-
-def _ignored(_offset: int) -> None:
-    """For records whose place nobody wants to know."""
 
 
 def _nothing() -> None:

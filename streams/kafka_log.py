@@ -188,8 +188,9 @@ class KafkaLog:
             )
 
     def purge(self) -> None:
-        """Let go of appends that were not sent: each is told as failed."""
-        self.producer.purge(in_queue=True, in_flight=False, blocking=False)
+        """Let go of appends that were not sent: each is told as failed. Returns when it is done:
+        what is appended afterwards is not meant."""
+        self.producer.purge(in_queue=True, in_flight=False, blocking=True)
 
     def dead_letter(self, processor: str, record: Incoming, reason: str) -> None:
         topic, number = split(record.key)

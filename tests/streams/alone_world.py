@@ -139,7 +139,7 @@ class AloneWorld(World):
         """Kafka goes away, and the gateway notices."""
         self.kafka_away = self.inner.away = True
         self.log.note("progress", b"{}", "gateway")
-        self.now_s += 3
+        self.now_s += 6
         self.log.look()
         assert self.log.away
 

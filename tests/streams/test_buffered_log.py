@@ -59,7 +59,7 @@ class World:
         assert self.log.away
 
     def later(self) -> None:
-        self.now += 3
+        self.now += 6
         self.log.look()
 
     def back(self) -> None:
@@ -143,6 +143,27 @@ def test_an_outage_in_the_middle_of_the_way_back_changes_nothing(world: World) -
     world.inner.breaks_after = -1
     world.append(number=3)
     world.inner.lose_the_wire(landed=False)
+    world.back()
+    assert world.there() == world.wanted()
+    assert world.settled == world.count
+
+
+def test_lines_that_the_producer_still_has_are_awaited_and_not_handed_to_it_again(
+    world: World,
+) -> None:
+    """As on a machine so busy that the producer answers later than anybody waits."""
+    world.append()
+    world.outage()
+    world.append(number=4)
+    flush, world.inner.away = world.inner.flush, False
+
+    def late() -> None:
+        raise ConnectionError("not acknowledged in time")
+
+    world.inner.flush = late  # type: ignore[method-assign]
+    assert not world.log.drain()
+    world.inner.flush = flush  # type: ignore[method-assign]
+    assert not world.log.drain(), "they are on their way"
     world.back()
     assert world.there() == world.wanted()
     assert world.settled == world.count
