@@ -39,6 +39,7 @@ MODULES = {
     "topics": "topics",
     "policy": "policy",
     "emergency": "emergency",
+    "halt": "halt",
     "dlq": "dlq",
     "bench": "bench",
 }

@@ -11,6 +11,7 @@ import gc
 import itertools
 import time
 from collections import defaultdict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ import orjson
 from confluent_kafka import Consumer, Message
 
 from commands.bench_machine import cpu_seconds, spent, summary
+from commands.bench_policy import Change, reached
 from commands.bench_relay import FLOOR
 from commands.bench_speed import start_floor
 from commands.bench_world import World, wall_us
@@ -64,6 +66,7 @@ class Emergency:
     flat_ms: int | None = None
     reset_ms: int | None = None
     reset_id: str = ""
+    reset_offset: int = -1
     lag: int = 0
     """Signals before it on the broker that were not judged yet."""
     floor_ms: int | None = None
@@ -163,7 +166,7 @@ class Witness:
                 emergency.reset_id = ""  # control reads `flat` by itself, maybe after us: again
                 return
             _expected(event, "emergency.reset")
-            emergency.reset_ms = at_ms
+            emergency.reset_ms, emergency.reset_offset = at_ms, offset
             del self._open[emergency.account]
 
     def close(self) -> None:
@@ -231,6 +234,7 @@ def emergency(world: World, *, emergencies: int, unread: int) -> dict[str, Any]:
         **summary([row["obeyed_ms"] for row in rows]),
         **{f"floor_{k}": v for k, v in summary(floor).items()},
         **{f"command_{k}": v for k, v in summary([r["command_ms"] for r in rows]).items()},
+        "policy": reached(world.log, _changes(witness.emergencies)),
         "flat_seconds": round(sorted(row["flat_ms"] for row in rows)[len(rows) // 2] / 1000, 2),
         "unread_min": min(row["unread"] for row in rows),
         "late_requests": sum(row["late_requests"] for row in rows),
@@ -323,6 +327,14 @@ def _looked_up(world: World, emergencies: list[Emergency]) -> None:
         there = sum(sum(at <= at_ms for at in times) for times in appended.values())
         read = sum(max([n for at, n in rows if at <= at_ms] or [0]) for rows in judged.values())
         each.lag = there - read
+
+
+def _changes(emergencies: list[Emergency]) -> Iterator[Change]:
+    """Every change of policy of the run: emergencies and resets."""
+    for each in emergencies:
+        yield Change(each.offset, each.activated_ms or 0)
+        if each.reset_ms is not None:
+            yield Change(each.reset_offset, each.reset_ms)
 
 
 def _row(each: Emergency, risky: list[int]) -> dict[str, Any]:

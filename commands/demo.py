@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from commands import halt
 from commands.console import AsJson, CommandError, ExitCode, print_json, say, stderr
 from commands.lag import lag
 from commands.live import FeedPlan, LiveSystem
@@ -66,6 +67,7 @@ def demo(
         logs.configure("supervisor", system.run.logs)
         system.start(plan)
         started_s = time.monotonic() - began
+        halt.warn()
         say(f"started after {started_s:.1f} s; run {system.run.name}, Kafka {system.kafka}")
         fed = _watch(
             system, (canonical(first), canonical(last)), plain=as_json or not sys.stderr.isatty()

@@ -84,6 +84,7 @@ def run_checks(*, loop: bool) -> Iterator[Check]:
         yield Check("system", "failed", str(error))
         return
     yield Check("system", "ok", f"run {system.run.name}" if system.run else "from the environment")
+    yield _guarded("halt", _halt)
     broker = _guarded("broker", lambda: _broker(system))
     yield broker
     yield _guarded("postgres", lambda: _postgres(system))
@@ -109,6 +110,17 @@ def _guarded(name: str, check: Callable[[], tuple[Outcome, str]]) -> Check:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return Check(name, "failed", lines[0])
     return Check(name, outcome, detail)
+
+
+def _halt() -> tuple[Outcome, str]:
+    from commands.halt import code, current, obeys
+
+    found, said = current(), obeys()
+    if found is None:
+        return ("warning", "the gateway obeys a signal") if said else ("ok", "none in force")
+    if said is not None and said != code(found):
+        return "failed", f"{found.sentence()}; but the gateway does not say that it obeys"
+    return "warning", f"{found.sentence()}; ./quantum halt --lift ends it"
 
 
 def _broker(system: System) -> tuple[Outcome, str]:

@@ -5,9 +5,17 @@ from typing import Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from commands.console import AsJson, add, show
 from commands.system import System
+
+TROUBLES = {
+    "away": "KAFKA IS AWAY for the gateway: no entry leaves",
+    "buffered": "{} record(s) wait in the gateway's buffer on disk",
+    "silent": "{} stream(s) are silent for the gateway: no entry leaves; its log says which",
+}
+"""What `status` says of figures of the gateway that are not 0."""
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +47,36 @@ def status(as_json: AsJson = False) -> None:
     data["workers"] = worker_states(system, progress)
     data["health_ports"] = _health_ports(system)
     data["run"] = str(system.folder) if system.folder else None
+    data["halts"] = halts(summary)
+    data["gateway"] = gateway_says(system)
     show(data, as_json, lambda: _tables(data))
+
+
+def halts(summary: Any) -> list[dict[str, Any]]:
+    """Halts in force: that of this data folder, and those that gateways elsewhere obey by the log.
+    `obeyed`: whether the gateway here says so; None where none answers."""
+    from commands.halt import code, current, halt_json, obeys
+
+    here, found = current(), []
+    said = obeys()
+    if here is not None:
+        found.append({**(halt_json(here) or {}), "obeyed": said and said == code(here)})
+    elif said:
+        signalled = {"mode": "entries", "operator": "signal", "reason": "in the gateway's memory"}
+        found.append({**signalled, "at": "", "obeyed": True})
+    for key, data in summary.halts.items():
+        if said is None and (here is None or here.key != key):
+            words = data.model_dump(include={"mode", "operator", "reason", "defect"})
+            found.append({**words, "at": data.set_at, "obeyed": True})
+    return found
+
+
+def gateway_says(system: System) -> dict[str, int]:
+    """What the gateway says of Kafka, its buffer and its streams; empty where none answers."""
+    from commands.live import health
+
+    said = health(system.run.logs / "gateway.port") if system.run else {}
+    return {name: int(said[name]) for name in ("away", "buffered", "silent") if name in said}
 
 
 def worker_states(system: System, progress: Any) -> dict[str, str]:
@@ -69,12 +106,20 @@ def _health_ports(system: System) -> dict[str, int]:
 def _tables(data: dict[str, Any]) -> list[Any]:
     time = data["time"][:19].replace("T", " ")
     counts = f"[bold]events[/bold] {data['events']:,}   [bold]signals[/bold] {data['signals']:,}"
-    head = [
+    head: list[Any] = [
         f"[bold]event time[/bold] {time}   {counts}",
         f"kafka {data['kafka']}   postgres {data['postgres'] or 'unknown'}",
     ]
     if data["run"]:
         head.append(f"run {data['run']}")
+    for each in data["halts"]:
+        by = f"{each['mode']}, by {each['operator']} {each['at']}: {each['reason']}"
+        obeyed = {True: "obeyed", None: "no gateway says"}.get(each["obeyed"], "NOT OBEYED YET")
+        line = f"HALTED ({by}), {obeyed}; ./quantum halt --lift"
+        head.append(Text(line, style="bold red"))
+    for name, what in TROUBLES.items():
+        if count := data["gateway"].get(name):
+            head.append(Text(what.format(count), style="bold red"))
     workers = Table(box=None, pad_edge=False)
     for name in ("name", "state", "lag", "health"):
         workers.add_column(name, justify="right" if name in ("lag", "health") else "left")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from commands import halt
 from commands.console import AsJson, CommandError, ExitCode, print_json, say
 from commands.live import FeedPlan, LiveSystem
 from gateways.candles import CandleFileError, read_candles
@@ -94,6 +95,7 @@ def _announce(system: LiveSystem, as_json: bool) -> None:
         sys.stdout.flush()
     say(f"running: run {system.run.name}, Kafka {system.kafka}, Postgres {system.postgres}")
     say("look: ./quantum status, ./quantum events --follow; stop with Ctrl-C or ./quantum down")
+    halt.warn()
 
 
 def _detached(as_json: bool) -> None:
@@ -120,6 +122,7 @@ def _detached(as_json: bool) -> None:
             if as_json:
                 print_json({"run": run.name, "kafka": record.kafka, "postgres": record.postgres})
             say(f"running in the background: run {run.name}; stop it with ./quantum down")
+            halt.warn()
             return
         if child.poll() is not None:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]

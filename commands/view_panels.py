@@ -88,6 +88,8 @@ def _header(
     line.append(f"   x{speed:,.0f}", style="bold")
     line.append(f"   {per_second:,.0f} records/s", style="bold")
     line.append(f"   {state.records:,} records   {summary.signals:,} signals", style="")
+    for halt in summary.halts.values():
+        line.append(f"   HALTED ({halt.mode}) by {halt.operator}", style="bold white on red")
     if state.undecodable:
         line.append(f"   {state.undecodable} undecodable", style="red")
     if span is None:

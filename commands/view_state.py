@@ -11,6 +11,7 @@ from commands.lag import ProgressBoard
 from replay.summary import Summary
 from schemas.codec import RecordError, decode, decode_request
 from schemas.envelope import Envelope
+from schemas.halting import HaltNoted
 from schemas.market import CandlesClosed
 from schemas.positions import PositionUpdated, TradeClosedItem
 from schemas.scalars import dec, micros
@@ -96,7 +97,10 @@ class ViewState:
             for item in event.data.items:
                 if isinstance(item, TradeClosedItem):
                     self.news.append(_closed(event, item))
-        elif event.type.startswith(("emergency.", "command.rejected")) or (
+        elif isinstance(event, HaltNoted):
+            said = f"halt ({event.data.mode}) by {event.data.operator}: {event.data.reason}"
+            self.news.append(f"{event.subject} {event.data.state}: {said}")
+        elif event.type.startswith(("emergency.", "command.rejected", "halt.")) or (
             event.type == "worker.failed.v1"
         ):
             moment = event.time[:16].replace("T", " ")

@@ -10,6 +10,7 @@ the fence (`on_own`), `fenced_at` with the ends, control, `trade.order` up to it
 `venue.report` from the start.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 from domain.policy_state import ControlState
@@ -27,16 +28,16 @@ from gateways.orders import (
     request_key,
     sent_at_us,
 )
+from gateways.refusals import HaltsOrders, refused
 from schemas.control import EmergencyActivated, EmergencyWasReset, PolicyChanged
 from schemas.envelope import Envelope
 from schemas.ids import record_id
-from schemas.scalars import EPOCH_TEXT, micros
+from schemas.scalars import EPOCH_TEXT
 from schemas.topics import ORDER, partition_of
 from schemas.trade import (
     Cancel,
     EmergencyStep,
     Ended,
-    EndStatus,
     ExecutionData,
     ExecutionItem,
     ExecutionReported,
@@ -54,15 +55,14 @@ from schemas.venue import (
     VenueRequest,
 )
 
-Halt = Literal["", "entries", "all"]
 OPENING = "opening/"
 
 
 class GatewayCore:
     """One account partition. `window_ms` is W, `skew_ms` how far the venue's clock may be off.
 
-    `halt` is set by the shell from the halt file (SAFE-6): "entries" ends risk-increasing orders
-    that were not sent, "all" sends nothing but questions.
+    `halt` and `halt_why` are set by the shell from the halt file (SAFE-6): "entries" ends orders
+    that increase risk and were not sent, "all" ends every order and sends nothing but questions.
     """
 
     def __init__(
@@ -76,7 +76,8 @@ class GatewayCore:
         self.now = EPOCH_TEXT
         """Event time: the latest of market and clock."""
         self.epoch = 1
-        self.halt: Halt = ""
+        self.halt: HaltsOrders = ""
+        self.halt_why = "the halt file is there"
         self._fenced = False
         self._old_below = 0
         self._ordinal = 0
@@ -256,8 +257,25 @@ class GatewayCore:
     @property
     def unresolved(self) -> int:
         """Orders without answer or end that do not rest, cancels without result, deposits and
-        read-backs without answer: while it is not 0, event time stands still."""
-        return len(self._ledger.restless) + len(self._ledger.errands)
+        read-backs without answer: while it is not 0, event time stands still. Cancels that a halt
+        of every order holds back are not waited for."""
+        restless = self._ledger.restless.values()
+        held = self.halt == "all" and sum(live.rests(cancelled=True) for live in restless)
+        return len(restless) - held + len(self._ledger.errands)
+
+    def protection(self) -> dict[str, LiveOrder]:
+        """Stops without an end that are to stay, by order id."""
+        known = self._ledger.orders.items()
+        return {i: o for i, o in known if o.order.purpose == "stop" and o.cancel is None}
+
+    def unreported(self, items: Iterable[ExecutionItem]) -> tuple[ExecutionItem, ...]:
+        """Those that are not in the log yet, by their natural ids."""
+        return tuple(item for item in items if item.id not in self._ledger.reported)
+
+    def entries(self, account: str) -> list[LiveOrder]:
+        """Orders of an account without an end that may increase its risk."""
+        known = self._ledger.orders.values()
+        return [o for o in known if o.account == account and not o.order.reduce_only]
 
     # ------------------------------------------------------------------ records
 
@@ -318,8 +336,6 @@ class GatewayCore:
             end = self._refused(live)
             if end is not None:
                 return [(live.ordinal, Report(account, (end,), live.cause))]
-            if self.halt == "all":
-                return []
             send = self._send(place(order), account, live.attempt, wall_us, live)
             return [(live.ordinal, send)]
         out: list[tuple[int, Action]] = []
@@ -361,40 +377,12 @@ class GatewayCore:
 
     def _refused(self, live: LiveOrder) -> Ended | None:
         """The end of an order that is not on the wire and is not to be sent; None: send it."""
-        order = live.order
-        if live.cancel is not None:
-            return self._end(
-                order, "NEVER_SENT", f"cancelled before it was sent: {live.cancel.why}"
-            )
-        if order.reduce_only:
-            return None
-        policy = self.control.accounts.get(live.account)
-        if policy is None:
-            return self._end(order, "NEVER_SENT", f"no policy of {live.account} is known")
-        if not policy.can_open_new_trades():
-            why = f"no new risk is allowed: {policy.trading_state()} at version {policy.version}"
-            return self._end(order, "NEVER_SENT", why)
-        if order.symbol in policy.policy.paused_symbols:
-            return self._end(order, "NEVER_SENT", f"{order.symbol} is paused in {live.account}")
-        if self.halt:
-            return self._end(order, "NEVER_SENT", "no new risk is allowed: the halt file is there")
-        age_us = micros(self.now) - micros(order.approved_at)
-        if age_us > order.approval_stale_s * 1_000_000:
-            why = (
-                f"the approval is {age_us / 1_000_000:.3f} s old, "
-                f"at most {order.approval_stale_s} s are allowed"
-            )
-            return self._end(order, "EXPIRED", why)
-        return None
-
-    @staticmethod
-    def _end(order: Order, status: EndStatus, why: str) -> Ended:
-        return Ended(
-            id=reports.ended_id(order.client_order_id),
-            order_id=order.id,
-            client_order_id=order.client_order_id,
-            symbol=order.symbol,
-            status=status,
-            filled_quantity="0",
-            why=why,
+        return refused(
+            live.order,
+            live.account,
+            cancel=live.cancel,
+            policy=self.control.accounts.get(live.account),
+            halt=self.halt,
+            halt_why=self.halt_why,
+            now=self.now,
         )

@@ -63,9 +63,11 @@ class LiveOrder:
     cancels: int = 0
     cancelled_us: int = LONG_AGO
 
-    def rests(self) -> bool:
-        """True if nothing is left to be done about it: it is accepted, may rest, and is to stay."""
-        return self.accepted and self.rests_by_type() and self.cancel is None and not self.ask_now
+    def rests(self, *, cancelled: bool = False) -> bool:
+        """True if nothing is left to be done about it: it is accepted, may rest, and is to stay.
+        cancelled: or is to be cancelled."""
+        stays = cancelled or self.cancel is None
+        return self.accepted and self.rests_by_type() and stays and not self.ask_now
 
     def rests_by_type(self) -> bool:
         """True for an order that may stay at the venue until something happens there."""

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from gateways.second_path import PREFIX as HALT_PREFIX
 from schemas.policy import Policy
 from schemas.positions import EquityItem, PositionItem, TradeClosedItem
 from schemas.safety import HfosMode, Hold, Level
@@ -131,6 +132,8 @@ class AccountSummary:
     transferred: Decimal = ZERO
     equity_last: EquityItem | None = None
     positions: dict[str, PositionItem] = field(default_factory=dict)
+    halt_fills: set[tuple[str, str]] = field(default_factory=set)
+    """Symbol and time of fills of `halt --flatten`."""
     trades: list[TradeClosedItem] = field(default_factory=list)
     nav: Nav = field(default_factory=Nav)
     curve: deque[Decimal] = field(default_factory=lambda: deque(maxlen=CURVE_POINTS))
@@ -167,6 +170,8 @@ class AccountSummary:
         )
         if fill.order_id is None:
             self.liquidations += "liquidation" in fill.rule
+            if (fill.client_order_id or "").startswith(HALT_PREFIX):
+                self.halt_fills.add((fill.symbol, fill.filled_at))
             return
         total = self.fills_of.setdefault(fill.order_id, FillSum())
         quantity, arrival = dec(fill.quantity), dec(fill.reference)
@@ -268,9 +273,11 @@ class AccountSummary:
         return sum((dec(t.net) for t in self.trades), ZERO)
 
     def exit_kind(self, trade: TradeClosedItem) -> str:
-        """Purpose of the order that closed a trade; `liquidation` where no order of ours did."""
+        """Purpose of the order that closed a trade; of fills that no decision made: `halt` for what
+        the gateway closed by itself, else `liquidation`."""
         if trade.exit_order_id is None:
-            return "liquidation"
+            halted = (trade.symbol, trade.closed_at) in self.halt_fills
+            return "halt" if halted else "liquidation"
         order = self.orders.get(trade.exit_order_id)
         return order.purpose if order else "unknown"
 

@@ -15,6 +15,7 @@ from domain.regime import HourlyRange
 from replay.account_summary import ZERO, AccountSummary
 from schemas.control import EmergencyActivated, EmergencyWasReset, PolicyChanged
 from schemas.envelope import Envelope
+from schemas.halting import HaltNoted, HaltNotedData
 from schemas.market import (
     CandlesClosed,
     ClockTicked,
@@ -146,6 +147,8 @@ class Summary:
         self.emergencies: list[EmergencyLine] = []
         self.safety: list[SafetyLine] = []
         self._control = ControlState()
+        self.halts: dict[str, HaltNotedData] = {}
+        """Halts that gateways obey, by key: as the log has it, which may be later than they did."""
         self._requests: set[str] = set()
         self._fold: dict[str, Callable[[Any], None]] = {
             "market.prices.observed.v1": self._prices,
@@ -162,6 +165,7 @@ class Summary:
             "ai.hfos.mode_changed.v1": self._braked,
             "drawdown.epoch_opened.v1": self._epoch,
             "command.rejected.v1": self._rejected,
+            "halt.noted.v1": self._halted,
             "trade.signal.published.v1": self._proposed,
             "trade.intent.published.v1": self._proposed,
             "trade.signal.judged.v1": self._judged,
@@ -282,6 +286,12 @@ class Summary:
             account.emergency_open = False
             account.nav.new_epoch()
             self._emergency(event.data.emergency_id, change.account, reset_at=event.time)
+
+    def _halted(self, event: HaltNoted) -> None:
+        if event.data.state == "set":
+            self.halts[event.data.key] = event.data
+        elif event.data.state == "lifted":
+            self.halts.pop(event.data.key, None)
 
     def _emergency(self, emergency_id: str, account: str, **times: str) -> None:
         for line in self.emergencies:

@@ -68,6 +68,14 @@ _TABLE = (
         "quantum_lane_lag_records", "gauge", "processors", "records not folded yet, by lane",
         ("lane",),
     ),
+    Metric(
+        "quantum_stream_age_seconds", "gauge", "processors", "since the last message of a stream",
+        ("stream",),
+    ),
+    Metric(
+        "quantum_silent_streams", "gauge", "processors", "streams that should have said something "
+        "for 5 s: no entry leaves the gateway meanwhile",
+    ),
     Metric("quantum_signals_published_total", "counter", "signals", "signals published"),
     Metric("quantum_signals_total", "counter", "risk", "signals and intents answered"),
     Metric("quantum_signals_approved_total", "counter", "risk", "of these, approved"),
@@ -110,6 +118,9 @@ _TABLE = (
     ),
     Metric("quantum_unknown_orders_total", "counter", "gateway", "requests without an answer"),
     Metric("quantum_unresolved_orders", "gauge", "gateway", "orders neither ended nor resting"),
+    Metric("quantum_halt", "gauge", "gateway", "0 no halt, 1 of entries, 2 of all, 3 flatten"),
+    Metric("quantum_kafka_away", "gauge", "gateway", "1 while Kafka does not answer"),
+    Metric("quantum_buffered_records", "gauge", "gateway", "records on disk and not in the log"),
     Metric(
         "quantum_execution_latency_seconds", "histogram", "gateway", "an order's first request to "
         "the venue's first report on it",

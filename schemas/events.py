@@ -7,6 +7,7 @@ from pydantic import Field, TypeAdapter
 from schemas import (
     control,
     control_v1,
+    halting,
     market,
     positions,
     safety,
@@ -50,6 +51,8 @@ Event = Annotated[
     | safety.FlashCrashDetected
     | safety.HfosModeChanged
     | safety.DrawdownEpochOpened
+    | halting.HaltNoted
+    | halting.HaltClosed
     | trade.SignalPublished
     | trade.IntentPublished
     | trade.SignalJudged

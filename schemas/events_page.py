@@ -122,6 +122,12 @@ PLACES: dict[str, Place] = {
     "worker.failed.v1": Place(
         "control", "each worker", "information: a decision failed, the account is halted"
     ),
+    "halt.noted.v1": Place(
+        "control", "gateway", "information: a halt is obeyed or lifted, or an account is flat by it"
+    ),
+    "halt.close.ordered.v1": Place(
+        "control", "gateway", "what the gateway closes by itself, without a decision of execution"
+    ),
     "market.prices.observed.v1": Place("market", FEED, "prices of all symbols at one instant"),
     "market.candles.closed.v1": Place("market", FEED, "closed candles; `time` is their close"),
     "market.funding.settled.v1": Place("market", FEED, "funding rates at a settlement"),

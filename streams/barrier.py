@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from domain.processors import partitions_of
 from schemas.topics import CLOCK, MARKET, PROGRESS
@@ -25,6 +25,7 @@ ASK_S = 5.0
 """How often a wait that takes long looks at what is missing, and says so in the log."""
 STALLED_S = 180.0
 """Longer than a broker may be away without any worker giving up (120 s), and their restarts."""
+ANSWER_S = 2.0
 PACED = (f"{MARKET.name}/0", f"{CLOCK.name}/0")
 """Partitions only the feed writes: who must have read a record of theirs depends on its type."""
 
@@ -112,7 +113,7 @@ class Barrier:
         """Return when the system is quiet and `settled` says so; asked after each report.
 
         Raises TimeoutError, naming what is missing, after `stalled_s` without any report that
-        changed something."""
+        changed something, not counting time in which Kafka does not answer."""
         asked = time.monotonic()
         deadline = asked + stalled_s
         before = ""
@@ -122,14 +123,25 @@ class Barrier:
             if not self._take(0.002 if self.agreement.quiet else 0.1) and (
                 time.monotonic() > deadline
             ):
-                raise TimeoutError(
-                    f"the system did not come to rest: {self.agreement.waiting_for()}"
-                )
+                if self._answers():
+                    raise TimeoutError(
+                        f"the system did not come to rest: {self.agreement.waiting_for()}"
+                    )
+                deadline = time.monotonic() + stalled_s
             if time.monotonic() > asked + ASK_S:
                 asked, now = time.monotonic(), self.agreement.waiting_for()
                 logger.info("the feed waits: %s", now)
                 if now != before:
                     before, deadline = now, time.monotonic() + stalled_s
+
+    def _answers(self) -> bool:
+        place = TopicPartition(PROGRESS.name, 0)
+        try:
+            self._consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+        except KafkaException:
+            logger.warning("the feed waits: Kafka does not answer")
+            return False
+        return True
 
     def _take(self, timeout_s: float) -> bool:
         message = self._consumer.poll(timeout_s)

@@ -93,10 +93,12 @@ class Feed:
         self._report(last_time, done=True)
 
     def tick(self, records: Iterable[tuple[str, Envelope]]) -> None:
-        """Publish without a barrier: a live clock waits for nobody."""
+        """Publish without a barrier: a live clock waits for nobody, and a tick that could not be
+        delivered while Kafka was away is worth nothing afterwards."""
         self._ends = {key: self.log.end(key) for key in PACED}
         for topic, event in records:
-            self.log.append(f"{topic}/0", encode(event), event.partitionkey, lambda _offset: None)
+            raw = encode(event)
+            self.log.append(f"{topic}/0", raw, event.partitionkey, _passed, failed=_missed)
             self.records += 1
             self._report(event.time)
 
@@ -224,6 +226,14 @@ class Feed:
                 orjson.dumps(report | {"barriers": self.barriers})
             )
             target.with_suffix(".part").replace(target)
+
+
+def _passed(_offset: int) -> None:
+    """Nobody waits for a tick."""
+
+
+def _missed(why: str) -> None:
+    logger.warning("a tick was not delivered: %s", why)
 
 
 def _own(record: Incoming) -> Envelope | None:

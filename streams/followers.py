@@ -95,6 +95,7 @@ class Followers:
         self._take = take
         self._after = after
         self._running: list[Follower] = []
+        self._lanes: dict[Follower, dict[str, int]] = {}
 
     def start(
         self, starts: dict[str, int], watch: dict[str, int], seen: Callable[[Incoming], None]
@@ -105,9 +106,7 @@ class Followers:
         for key, offset in starts.items():
             lanes.setdefault(TOPICS[split(key)[0]].lane, {})[key] = offset
         for lane, keys in sorted(lanes.items()):
-            self._running.append(
-                Follower(self._bootstrap, lane.name.lower(), keys, self._take, self._after)
-            )
+            self._running.append(self._follower(lane, keys))
         if watch:
             self._running.append(
                 Follower(self._bootstrap, "own", watch, seen, _nothing, self._lazy)
@@ -115,8 +114,26 @@ class Followers:
         for follower in self._running:
             follower.start()
 
+    def _follower(self, lane: Lane, keys: dict[str, int]) -> Follower:
+        made = Follower(self._bootstrap, lane.name.lower(), keys, self._take, self._after)
+        self._lanes[made] = keys
+        return made
+
+    def again(self, topic: str, position: Callable[[str], int]) -> None:
+        """Follow the lane of `topic` with a consumer of its own, from `position` of each partition.
+        One that hangs may come back: what was folded is dropped."""
+        for follower, keys in list(self._lanes.items()):
+            if any(split(key)[0] == topic for key in keys):
+                follower.stop()
+                del self._lanes[follower]
+                self._running.remove(follower)
+                fresh = self._follower(TOPICS[topic].lane, {key: position(key) for key in keys})
+                self._running.append(fresh)
+                fresh.start()
+
     def stop(self) -> None:
         """Stop all lanes."""
+        self._lanes.clear()
         for follower in self._running:
             follower.stop()
         self._running.clear()

@@ -6,7 +6,7 @@ steps: t0, the barrier (ends of control and of the own partition asked of the br
 the core asked again, request. A barrier that is not answered in 50 ms lets only reductions and
 cancels out, and what it let out leaves within 25 ms of the question, and not while a control record
 waits to be folded: on a busy machine a round takes long, and an emergency is obeyed in the middle
-of it.
+of it. The halt file is looked at before each order that leaves (SAFE-6).
 """
 
 import logging
@@ -14,27 +14,29 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 
-from domain.decider import Slices
 from domain.source import Source
-from gateways.core import GatewayCore
 from gateways.orders import Report, SendRequest
+from runtime.halt_file import MODES, Halt
 from runtime.host_clock import StepWatch
 from schemas.codec import encode
 from schemas.envelope import Envelope
-from schemas.ids import record_id
 from schemas.scalars import EPOCH_TEXT
-from schemas.sources import SkippedData, SourceSkipped
-from schemas.topics import CLOCK, CONTROL, EXECUTION_RES, MARKET, ORDER, VENUE_REPORT
+from schemas.topics import ORDER, partition_of
 from schemas.trade import ExecutionData
-from schemas.validity import Validity
 from schemas.venue import VenueReported
+from streams.buffered_log import BufferedLog
+from streams.gateway_source import SHARED, GatewaySource, wall_us
+from streams.gateway_stops import Stops, no_halt
 from streams.log import Incoming, Log
+from streams.offering import Offering
 from streams.recovery import Identity
 from streams.shell import Shell
 from streams.snapshots import Stand
+from streams.venue_line import TopicLine, VenueLine
 
+__all__ = ["GatewayShell", "GatewaySource", "wall_us"]
 logger = logging.getLogger(__name__)
 BARRIER_S = 0.05
 FRESH_S = 0.025
@@ -43,98 +45,15 @@ the other half is the way to the venue."""
 PUMP_S = 0.05
 EXIT_PUMP = 73
 EXIT_CLOCK = 76
-SHARED = (f"{CONTROL.name}/0", f"{MARKET.name}/0", f"{CLOCK.name}/0")
-
-
-def wall_us() -> int:
-    """Wall time in microseconds since 1970."""
-    return time.time_ns() // 1000
-
-
-class GatewaySource(Source):
-    """A source whose records are reports of the world: epoch and sequence, no basis."""
-
-    def __init__(self, partition: int, partitions: int, wall: Callable[[], int] = wall_us) -> None:
-        self.wall = wall
-        self.partition = partition
-        self.name = f"/gateway/{partition}"
-        self.output = f"{EXECUTION_RES.name}/{partition}"
-        self.epoch = 0
-        self.sequence = 0
-        self.duplicates = 0
-        self.slices = Slices()
-        self.core = GatewayCore(partition, partitions)
-        keys = [f"{ORDER.name}/{partition}", f"{VENUE_REPORT.name}/{partition}", *SHARED]
-        self.positions = dict.fromkeys(keys, 0)
-        self.validity = {key: Validity() for key in keys}
-        self.requests = dict.fromkeys(keys, False)
-
-    def fold(self, key: str, offset: int, event: Envelope | None) -> bool:
-        self.positions[key] = offset + 1
-        if event is None or not self.validity[key].admit(event) or event.type.startswith("source."):
-            return False
-        topic = key.rpartition("/")[0]
-        if topic == ORDER.name:
-            self.core.on_order(event, offset)
-        elif topic == CONTROL.name:
-            self.core.on_control(event)
-        elif topic == MARKET.name:
-            self.core.on_market(event)
-        elif topic == CLOCK.name:
-            self.core.on_clock(event)
-        return isinstance(event, VenueReported)
-
-    def decide(
-        self, key: str, cause: Envelope, *, answered: Container[str] = ()
-    ) -> Iterator[Envelope]:
-        """The record of what a report says that was not recorded before, if anything."""
-        assert isinstance(cause, VenueReported)
-        data = self.core.on_report(cause, self.wall())
-        if data is not None:
-            yield self.record(data, cause.partitionkey, cause)
-
-    def record(self, data: ExecutionData, account: str, cause: Envelope) -> Envelope:
-        """The record of what was reported, folded into own state."""
-        after = {key: self.positions[key] for key in SHARED}
-        record = self.core.record(data, account, cause, after, self.sequence + 1, self.epoch)
-        self.fold_own(record)
-        return record
-
-    def fold_own(self, record: Envelope) -> None:
-        self.sequence = record.sequence or self.sequence
-        if not record.type.startswith("source."):
-            self.core.on_own(record)
-
-    def share(self, key: str, other: Source) -> None:
-        """Nothing is shared: each core folds for itself."""
-
-    def advance(self, key: str, offset: int, event: Envelope | None) -> None:
-        self.fold(key, offset, event)
-
-    def copy_input(self, key: str, other: Source) -> None:
-        """Nothing to copy: inputs are folded from the beginning at a start."""
-
-    def skipped(self, key: str, offset: int, raw: bytes | None, reason: str) -> Envelope:
-        data = SkippedData.of(key, offset, raw, reason)
-        record = SourceSkipped(
-            id=record_id(self.name, "gateway", f"skipped {key} {offset}"),
-            source=self.name,
-            subject="gateway",
-            time=self.core.now or EPOCH_TEXT,
-            partitionkey="gateway",
-            sequence=self.sequence + 1,
-            epoch=self.epoch,
-            data=data,
-        )
-        self.fold_own(record)
-        return record
 
 
 class GatewayShell(Shell):
     """Gateway sources of one process and the thread that sends for them.
 
-    `wall` gives wall time in microseconds. Without `sender` there is no thread: who runs the shell
-    calls :meth:`pump` (crash tests do, one step at a time, and wait for nothing: `barrier_s` 0)."""
+    `wall` gives wall time in microseconds, `halt` the halt in force; `instance` is unique among
+    gateways; `line` leads to the venue, by topics if there is no other. Without `sender` there is
+    no thread: who runs the shell calls :meth:`pump` (crash tests do, one step at a time, and wait
+    for nothing: `barrier_s` 0)."""
 
     _own_first = False
     """Its core takes orders first, then what became of them."""
@@ -148,6 +67,9 @@ class GatewayShell(Shell):
         wall: Callable[[], int] = wall_us,
         sender: bool = True,
         barrier_s: float = BARRIER_S,
+        halt: Callable[[], Halt | None] = no_halt,
+        instance: str = "gateway",
+        line: VenueLine | None = None,
     ) -> None:
         self.gateways: dict[int, GatewaySource] = {}
         super().__init__("gateway", partitions, log, identity, make=self._gateway)
@@ -160,6 +82,16 @@ class GatewayShell(Shell):
         self._wake = threading.Event()
         self._folded_more = threading.Condition(self.lock)
         self._sending: threading.Thread | None = None
+        self.stops = Stops(self, halt, instance)
+        self.line: VenueLine = line or TopicLine(self._append, self.away)
+        self.silent: Callable[[], Mapping[str, float]] = dict
+        """Streams that should have said something: no entry leaves while there are any (EXEC-7)."""
+        self._silent: set[str] = set()
+        self._offering = (
+            Offering(log, self.gateways, self._publish, self._append)
+            if isinstance(log, BufferedLog)
+            else None
+        )
 
     def _gateway(self, number: int) -> Source:
         source = self.gateways[number] = GatewaySource(number, self.partitions, self._wall)
@@ -183,6 +115,8 @@ class GatewayShell(Shell):
             gateway = self.gateways[source.partition]
             key = f"{ORDER.name}/{source.partition}"
             gateway.core.fenced_at(at_us, {key: ends[key]}, gateway.epoch)
+        self.stops.apply(self.gateways)
+        self._offer_what_was_left()
 
     def release(self, numbers: Iterable[int]) -> None:
         super().release(numbers)
@@ -206,13 +140,41 @@ class GatewayShell(Shell):
         return found
 
     def checkpoint(self, now_s: float) -> None:
-        """A gateway has no basis and writes no checkpoints."""
+        """A gateway has no basis and writes no checkpoints. It looks whether a process that was
+        fenced has left a buffer."""
+        with self.lock:
+            self._offer_what_was_left()
+
+    def _offer_what_was_left(self) -> None:
+        if self._offering is not None:
+            with self._acks:
+                settled = not self._pending
+            self._offering.look(settled=settled)
 
     def unresolved(self) -> int:
         return sum(source.core.unresolved for source in self.gateways.values())
 
     def event_time(self) -> str:
         return max((s.core.now for s in self.gateways.values()), default=EPOCH_TEXT)
+
+    def figures(self) -> dict[str, int]:
+        """With `halt`: 0 none, else 1 entries, 2 all, 3 flatten."""
+        obeyed = self.stops.obeyed
+        log = self.log
+        return super().figures() | {
+            "halt": MODES.index(obeyed.mode) + 1 if obeyed else 0,
+            "buffered": log.waiting() if isinstance(log, BufferedLog) else 0,
+            "away": int(self.away()),
+            "silent": len(self.silent()),
+        }
+
+    def away(self) -> bool:
+        """Whether Kafka does not answer."""
+        return isinstance(self.log, BufferedLog) and self.log.away
+
+    def wake(self) -> None:
+        """Let the sender look at once."""
+        self._wake.set()
 
     # ------------------------------------------------------------------ sending
 
@@ -245,23 +207,40 @@ class GatewayShell(Shell):
         """One round: what is due now is recorded or sent. True if anything was."""
         t0_us = self._wall()
         with self.lock:
+            halt = self.stops.look()
+            reachable = self.line.open()
+            acted = reachable and self.stops.close(t0_us, alone=self.away())
             wanted = {n: s.core.wants(t0_us) for n, s in self.gateways.items()}
         if not any(wanted.values()):
-            return False
+            return acted
         risky = [n for n, wants in wanted.items() if wants == "risky"]
         fresh_until = time.monotonic() + self._fresh_s
-        passed = not risky or self._barrier(risky)
+        passed = not risky or (halt is None and not self._deaf() and self._barrier(risky))
         with self.lock:
             for source in list(self.gateways.values()):
                 for action in source.core.due(t0_us):
                     if isinstance(action, Report):
                         data = ExecutionData(items=action.items)
                         self._publish(source, source.record(data, action.account, action.cause))
-                    elif not action.risk_increasing or (passed and self._lets_out(fresh_until)):
-                        self._send(source, action.stamped(t0_us), t0_us)
-                    elif passed:
-                        self._wake.set()  # another round, behind a barrier of its own
+                    elif action.risk_increasing and not (passed and self._lets_out(fresh_until)):
+                        if passed:
+                            self._wake.set()  # another round, behind a barrier of its own
+                    elif self.stops.keeps(action):
+                        self._wake.set()  # another round ends it
+                    elif reachable:
+                        self.send(source, action.stamped(t0_us), t0_us)
         return True
+
+    # ------------------------------------------------------------------ the way out
+
+    def _deaf(self) -> bool:
+        """Whether a stream is silent that should not be: what the core knows may be old."""
+        silent = self.silent()
+        if silent.keys() != self._silent:
+            self._silent = set(silent)
+            said = ", ".join(f"{topic} for {age:.0f} s" for topic, age in silent.items())
+            logger.error("silent: %s; no entry leaves", said or "nothing any more")
+        return bool(silent)
 
     def _lets_out(self, fresh_until: float) -> bool:
         """Whether an entry may still leave on the barrier of this round."""
@@ -269,6 +248,8 @@ class GatewayShell(Shell):
 
     def _barrier(self, numbers: list[int]) -> bool:
         """Whether control and the own partitions are folded up to ends the broker gave just now."""
+        if isinstance(self.log, BufferedLog) and self.log.held:
+            return False  # the buffer goes into the log first
         deadline = time.monotonic() + self._barrier_s
         try:
             wanted = [SHARED[0], *(self.gateways[n].output for n in numbers)]
@@ -289,12 +270,34 @@ class GatewayShell(Shell):
                     return False
         return True
 
-    def _send(self, source: GatewaySource, action: SendRequest, t0_us: int) -> None:
+    def send(self, source: GatewaySource, action: SendRequest, t0_us: int) -> None:
+        """Let a request leave, signed with its own stamp. Under the lock, by who has looked."""
         source.core.sent(action, t0_us)
         request = action.record(source.core.now, source.name).model_copy(
             update={"after": {key: source.positions[key] for key in SHARED}}
         )
-        output = f"venue.request/{source.partition}"
-        self._append(output, encode(request), request.partitionkey)
+        self.line.send(request, source.partition)
         if self.on_record:
             self.on_record(request)
+
+    def said(self, report: VenueReported) -> None:
+        """Take a report of a venue that is reached without Kafka."""
+        with self.lock:
+            source = self.gateways.get(partition_of(report.partitionkey, self.partitions))
+            if source is not None:
+                source.alone = self.away()
+                for record in source.decide("", report):
+                    self._publish(source, record)
+        self._wake.set()
+
+    def tell(self, event: Envelope) -> None:
+        """Append an outside record to `control`."""
+        self._append(SHARED[0], encode(event), event.partitionkey)
+
+    def keep(self, event: Envelope) -> bool:
+        """The same; True once it is on the disk or in the log, or as sure to get there as a record
+        of ours is."""
+        if isinstance(self.log, BufferedLog):
+            return self.log.keep(SHARED[0], encode(event), event.partitionkey)
+        self.tell(event)
+        return True

@@ -156,10 +156,23 @@ class KafkaLog:
 
     # ------------------------------------------------------------------ writing
 
-    def append(self, key: str, raw: bytes, message_key: str, delivered: Delivered) -> None:
+    def append(
+        self,
+        key: str,
+        raw: bytes,
+        message_key: str,
+        delivered: Delivered,
+        failed: Callable[[str], None] | None = None,
+    ) -> None:
+        """With `failed` a record that cannot be delivered is told there, and the process goes on,
+        unless the producer can deliver nothing any more."""
+
         def acknowledged(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 self._failed("delivery")
+                if failed is not None and not error.fatal():
+                    failed(str(error))
+                    return
                 logger.critical(
                     "a record for %s was not delivered: %s; ending the process", key, error
                 )
@@ -178,6 +191,11 @@ class KafkaLog:
             raise ConnectionError(
                 f"Kafka at {self.bootstrap} did not acknowledge within {STALLED_S:.0f} s"
             )
+
+    def purge(self) -> None:
+        """Let go of appends that were not sent: each is told as failed. Returns when it is done:
+        what is appended afterwards is not meant."""
+        self.producer.purge(in_queue=True, in_flight=False, blocking=True)
 
     def dead_letter(self, processor: str, record: Incoming, reason: str) -> None:
         topic, number = split(record.key)

@@ -42,3 +42,20 @@ class Log(Protocol):
 
     def dead_letter(self, processor: str, record: Incoming, reason: str) -> None:
         """Keep the original bytes of a record that could not be taken."""
+
+
+class FailingLog(Log, Protocol):
+    """A log whose appends may fail, and that can be told to let go of what it did not send yet."""
+
+    def append(
+        self,
+        key: str,
+        raw: bytes,
+        message_key: str,
+        delivered: Delivered,
+        failed: Callable[[str], None] | None = None,
+    ) -> None:
+        """With `failed` that is called, with the reason, for a record that is not in the log."""
+
+    def purge(self) -> None:
+        """Fail every append that was not sent."""

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from schemas.topics import PROGRESS
-from streams.kafka_log import KafkaLog
 
 ALL = ("control", "signals", "risk", "execution", "gateway", "venue", "positions", "safety")
 REACTORS: dict[str, tuple[str, ...]] = {
@@ -45,6 +44,13 @@ class Reported(Protocol):
         """Positions, ends, types folded since the last snapshot, all at one instant."""
 
 
+class Noting(Protocol):
+    """Where reports go."""
+
+    def note(self, topic: str, raw: bytes, message_key: str) -> None: ...
+    def flush(self) -> None: ...
+
+
 class Progress:
     """Publishes a worker's reports: at once when a feed waits for what it did, else each second."""
 
@@ -52,7 +58,7 @@ class Progress:
         self,
         worker: str,
         incarnation: str,
-        log: KafkaLog,
+        log: Noting,
         about: Reported,
         *,
         fed: Callable[[], bool] = lambda: True,

@@ -17,6 +17,7 @@ from runtime.metrics import Samples, exposition
 from schemas.topics import EXECUTION_RES, MARKET, TOPICS
 from streams.figures import Figures
 from streams.progress import Progress
+from streams.silence import Silence
 
 logger = logging.getLogger(__name__)
 LIVE_S = 4.0
@@ -81,6 +82,7 @@ class Vitals:
         self._since = self._beat_at = time.monotonic()
         self._loop_at: float | None = None
         self._moved = (0, self._since)
+        self.silence: Silence | None = None
 
     def failed(self, kind: str) -> None:
         """The producer met an error."""
@@ -149,6 +151,10 @@ class Vitals:
                 self._guarded(lambda: setattr(self, "_open", exposure(sources)))
         self.fold()
 
+    def figure(self, name: str) -> int:
+        """A figure of the shell as of the last beat."""
+        return self._known.get(name, 0)
+
     def fold(self) -> None:
         """Fold what was published so far, also while the worker catches up."""
         with self._folding:
@@ -206,8 +212,15 @@ class Vitals:
             },
             "quantum_lane_lag_records": self._lag(),
         }
+        if self.silence is not None:
+            ages = self.silence.ages().items()
+            made["quantum_stream_age_seconds"] = {(topic,): age for topic, age in ages}
+            made["quantum_silent_streams"] = {(): float(len(self.silence.silent()))}
         if self.worker == "gateway":
             made["quantum_unresolved_orders"] = {(): float(known.get("unresolved", 0))}
+            made["quantum_halt"] = {(): float(known.get("halt", 0))}
+            made["quantum_kafka_away"] = {(): float(known.get("away", 0))}
+            made["quantum_buffered_records"] = {(): float(known.get("buffered", 0))}
         return made
 
     def _lag(self) -> dict[tuple[str, ...], float]:

@@ -20,8 +20,10 @@ import faust
 
 from domain.processors import partitions_of
 from domain.source import Source
+from gateways.buffer_folder import BufferFolder
 from runtime import entry, logs
 from runtime.build import code_digest
+from runtime.halt_file import HaltFile
 from runtime.health import HealthServer
 from runtime.settings import Settings
 from schemas.codec import encode
@@ -33,8 +35,10 @@ from schemas.topics import CONTROL, PARTITIONS_EMBEDDED, TOPICS
 from schemas.topics import partitions as counted
 from streams import sampling
 from streams.app import create_app
+from streams.buffered_log import BufferedLog
 from streams.followers import Followers
 from streams.gateway import GatewayShell
+from streams.halting import HaltWatch, block_signals
 from streams.kafka_log import EXIT_FENCED, KafkaLog, split
 from streams.log import Incoming
 from streams.membership import look
@@ -42,6 +46,7 @@ from streams.processors import AGENTS, numbers
 from streams.progress import Progress, Snapshot
 from streams.recovery import Identity
 from streams.shell import Shell
+from streams.silence import Silence
 from streams.venue_window import outside_window
 from streams.vitals import Vitals
 
@@ -53,6 +58,7 @@ time."""
 JOINED_LOOKS = 4
 """How often in a row a worker that is given nothing may be found outside its group."""
 EXIT_STRANGER = 77
+EXIT_BUFFER = 78
 
 
 class Taking(Protocol):
@@ -87,11 +93,20 @@ class Worker:
         self.folder = folder
         self.instance = instance
         self.partitions = partitions
-        self.log = KafkaLog(bootstrap, f"{processor}-{os.getpid()}")
-        self.log.wait_for(TOPICS)
-        self.log.check_counts({t.name: counted(t, partitions) for t in TOPICS.values()})
-        self.identity = Identity(code_digest(), configuration(), self.log.topic_ids())
+        self.kafka = KafkaLog(bootstrap, f"{processor}-{os.getpid()}")
+        self.kafka.wait_for(TOPICS)
+        self.kafka.check_counts({t.name: counted(t, partitions) for t in TOPICS.values()})
+        self.identity = Identity(code_digest(), configuration(), self.kafka.topic_ids())
+        self.log: KafkaLog | BufferedLog = self.kafka
+        if processor == "gateway":
+            buffer = BufferFolder(folder / "buffer", self.identity.topic_ids)
+            self.log = BufferedLog(self.kafka, buffer)
         self.shell: Taking = self._shell()
+        self.silence = Silence(
+            lambda: not self.shell.fed, lambda: bool(self.vitals.figure("unresolved"))
+        )
+        if isinstance(self.shell, GatewayShell):
+            self.shell.silent = self.silence.silent
         self.progress = Progress(
             processor,
             f"{os.getpid()}-{time.time_ns()}",
@@ -101,7 +116,7 @@ class Worker:
         )
         self.followers = Followers(
             bootstrap,
-            self.shell.receive,
+            self._receive,
             self.progress.touch,
             watch_at_once=processor == "gateway",
         )
@@ -113,16 +128,25 @@ class Worker:
             bootstrap,
             self.log,
         )
+        self.vitals.silence = self.silence
         self.shell.on_record = self.vitals.figures.note
-        self.log.on_error = self.vitals.failed
+        self.kafka.on_error = self.vitals.failed
         self.owned: set[int] = set()
         self._acquiring = threading.Lock()
         self._agent_topics = tuple(topic.name for topic in AGENTS[processor])
 
     def _shell(self) -> Taking:
         if self.processor == "gateway":
-            gateway = GatewayShell(self.partitions, self.log, self.identity)
+            halt = HaltWatch(HaltFile.of(Settings.load().data))
+            gateway = GatewayShell(
+                self.partitions, self.log, self.identity, halt=halt.now, instance=self.instance
+            )
+            halt.wake = gateway.wake
+            halt.listen()
             gateway.on_idle = self._delivered
+            assert isinstance(self.log, BufferedLog)
+            self.log.fenced, self.log.on_fenced = gateway.fenced, self._fenced
+            self.log.start_looking(_buffer_failed)
             return gateway
         shell = Shell(
             self.processor,
@@ -137,6 +161,26 @@ class Worker:
 
     def _delivered(self) -> None:
         self.progress.touch()
+
+    def _receive(self, record: Incoming) -> None:
+        self.silence.heard(record.key.rpartition("/")[0])
+        self.shell.receive(record)
+
+    def _catch_up(self) -> None:
+        """Read silent streams anew that the broker has more of (EXEC-7)."""
+        for topic in self.silence.to_catch_up():
+            keys = [key for key in self.shell.inputs() if split(key)[0] == topic]
+            try:
+                ends = self.kafka.ends(keys, timeout_s=1.0)
+            except ConnectionError as error:
+                logger.error("%s is silent, and Kafka does not answer: %s", topic, error)
+                continue
+            behind = {key: self.shell.position(key) for key in keys}
+            if any(ends[key] > position for key, position in behind.items()):
+                logger.error("%s is silent although there is more of it: read anew", topic)
+                self.followers.again(topic, self.shell.position)
+            else:
+                logger.error("%s is silent: nobody writes it", topic)
 
     # ------------------------------------------------------------------ ownership
 
@@ -172,9 +216,12 @@ class Worker:
 
     def _watch(self, record: Incoming) -> None:
         if self.shell.fenced(record):
-            logger.critical("another %s has fenced this one; it stops", self.processor)
-            logging.shutdown()
-            os._exit(EXIT_FENCED)
+            self._fenced()
+
+    def _fenced(self) -> None:
+        logger.critical("another %s has fenced this one; it stops", self.processor)
+        logging.shutdown()
+        os._exit(EXIT_FENCED)
 
     def _announce(self) -> None:
         event = WorkerStarted(
@@ -231,7 +278,7 @@ class Worker:
             instance=self.instance,
             topics=self._agent_topics,
             acquire=self.acquire,
-            receive=self.shell.receive,
+            receive=self._receive,
             after=self.progress.touch,
             datadir=str(self.folder / "faust"),
             beat=self.vitals.loop_beat,
@@ -273,10 +320,18 @@ class Worker:
                 self.shell.checkpoint(time.monotonic())
                 self.progress.touch(full=True)
                 self.vitals.beat()
+                self._catch_up()
             except BaseException:
                 logger.critical("heartbeat failed; ending the process", exc_info=True)
                 logging.shutdown()
                 os._exit(EXIT_FENCED - 1)
+
+
+def _buffer_failed(error: BaseException) -> None:
+    """What is in the buffer stays there; whoever is started next offers what can be read of it."""
+    logger.critical("the buffer failed; ending the process", exc_info=error)
+    logging.shutdown()
+    os._exit(EXIT_BUFFER)
 
 
 def configuration() -> str:
@@ -305,6 +360,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.kafka is None:
         known.error("say --kafka HOST:PORT, or set QUANTUM_KAFKA")
     options.folder.mkdir(parents=True, exist_ok=True)
+    if options.processor == "gateway":
+        block_signals()
+        Settings.load().data.mkdir(parents=True, exist_ok=True)
     logs.configure(options.processor, options.folder)
     sampling.start(options.processor)
     instance = options.instance or f"{options.processor}-{options.folder.name}"

@@ -53,6 +53,8 @@ def test_emergency_says_so_when_a_figure_would_say_nothing(measured: Any) -> Non
         assert each["approved_after"] == 0
         assert each["flat_ms"] > 0
         assert each["command_ms"] >= each["obeyed_ms"] >= 0
+    assert figures["policy"]["n"] >= 2
+    assert set(figures["policy"]["processors"]) == {"risk", "execution", "gateway", "positions"}
 
 
 def test_an_emergency_with_nothing_to_obey_is_no_figure() -> None:

@@ -99,6 +99,13 @@ def test_a_refused_stop_closes_the_position_at_market_at_once() -> None:
     assert kinds(world.fill_whole(close)) == ["cancel position_closed"]
 
 
+def test_a_resting_stop_that_the_venue_dropped_closes_the_position_at_market_at_once() -> None:
+    world = World()
+    _, stop, _ = world.enter(quantity="0.03")
+    (close,) = world.report(world.ended(stop, "EXPIRED"))
+    assert (close.purpose, close.reduce_only) == ("exit_unprotected", True)
+
+
 def test_a_stop_not_accepted_in_time_closes_the_position_at_market() -> None:
     world = World(unprotected_s=2)
     (entry,) = world.judge(world.verdict())

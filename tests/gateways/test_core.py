@@ -14,6 +14,7 @@ from schemas.venue import (
     Place,
     Query,
     ReadAccount,
+    VenueAccepted,
     VenueFunded,
     VenueReadBack,
     VenueTransferred,
@@ -200,21 +201,28 @@ def test_an_approval_exactly_as_old_as_allowed_is_sent() -> None:
     assert world.requests(Place) == 1
 
 
-def test_the_halt_file_ends_entries_and_halt_all_sends_nothing() -> None:
+def test_a_halt_ends_entries_and_a_halt_of_all_ends_every_order_and_keeps_cancels() -> None:
     world = World()
     exit_ = order("exit", reduce_only=True, side="SELL", purpose="exit_time")
-    world.core.halt = "entries"
-    world.decide(order("a"), exit_)
+    world.core.halt, world.core.halt_why = "entries", "halt by ann at noon: odd fills"
+    world.decide(order("a"), exit_, stop("resting"))
     world.pump()
-    assert [end.status for end in world.items("ended")] == ["NEVER_SENT"]
-    assert world.requests(Place) == 1
+    assert [end.why for end in world.items("ended")] == [
+        "no new risk is allowed: halt by ann at noon: odd fills"
+    ]
+    assert world.requests(Place) == 2
+    resting = stop("resting")
+    world.report(VenueAccepted(client_order_id=resting.client_order_id, symbol="BTCUSDT"))
     world.core.halt = "all"
-    world.decide(order("b", reduce_only=True, side="SELL", purpose="exit_time"))
+    world.decide(order("b", reduce_only=True, side="SELL", purpose="exit_time"), cancel(resting))
+    unresolved = world.core.unresolved
     world.pump()
-    assert world.requests(Place) == 1
+    assert (world.requests(Place), world.requests(CancelRequest)) == (2, 0)
+    assert [end.status for end in world.items("ended")] == ["NEVER_SENT", "NEVER_SENT"]
+    assert unresolved == 2, "two exits; a cancel that is held back is not waited for"
     world.core.halt = ""
     world.pump()
-    assert world.requests(Place) == 2
+    assert (world.requests(Place), world.requests(CancelRequest)) == (2, 1), "no exit that is old"
 
 
 def test_an_entry_in_a_paused_symbol_is_not_sent_and_an_exit_is() -> None:

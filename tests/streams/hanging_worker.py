@@ -18,7 +18,7 @@ def hanging(orders: Path) -> Callable[..., Any]:
     """`create_app` with a beat that hangs once the file `orders` is there."""
 
     def create(**given: Any) -> Any:
-        beat, shell = given["beat"], given["receive"].__self__
+        beat, shell = given["beat"], given["receive"].__self__.shell
 
         def hold() -> None:
             with shell.lock:

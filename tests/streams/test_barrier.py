@@ -34,7 +34,7 @@ class Worker:
         self.ends: dict[str, int] = {}
         self.folded: set[str] = set()
         incarnation = f"{name}-{len(system.made)}"
-        self.progress = Progress(name, incarnation, system, self)  # type: ignore[arg-type]
+        self.progress = Progress(name, incarnation, system, self)
 
     def take(self, key: str) -> None:
         depth = self.system.log[key][self.at[key]]

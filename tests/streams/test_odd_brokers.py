@@ -5,7 +5,9 @@ what it misunderstands. Method: a real broker behind a proxy that delays, real w
 """
 
 import logging
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +37,7 @@ from schemas.topics import COMMANDS_CONTROL, CONTROL, SIGNAL
 from streams.app import EXIT_AGENT
 from streams.barrier import Barrier
 from streams.followers import Follower
+from streams.feed import EXIT_AWAY
 from streams.gateway import GatewayShell
 from streams.kafka_log import EXIT_DELIVERY, KafkaLog
 from streams.recovery import Identity
@@ -259,3 +262,32 @@ def test_a_feed_that_waits_for_somebody_silent_ends_and_names_them(broker: SlowK
     barrier = Barrier(broker.slow, {"commands.control/0": 0}, 8)
     with pytest.raises(TimeoutError, match=r"did not come to rest: no report of .*risk"):
         barrier.wait(lambda: True, stalled_s=0.3)
+
+
+def test_a_feed_outlives_a_broker_that_does_not_answer(broker: SlowKafka, folder: Path) -> None:
+    """A broker that is away is no bad input: that would take everything down with the feed."""
+    barrier = Barrier(broker.slow, {"commands.control/0": 0}, 8)
+    ended: list[str] = []
+
+    def wait() -> None:
+        with pytest.raises(TimeoutError):
+            barrier.wait(lambda: True, stalled_s=0.3)
+        ended.append("it does not come to rest")
+
+    waiting = threading.Thread(target=wait)
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        waiting.start()
+        done = subprocess.run(
+            [sys.executable, "-m", "streams.feed", "--kafka", f"127.0.0.1:{free_port()}",
+             "--folder", str(folder)],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == EXIT_AWAY, done.stderr
+        assert not (folder / "feed.error").exists(), "nobody ends the system for this"
+        assert ended == []
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    waiting.join(30)
+    assert ended, "with a broker that answers, silence is somebody's fault again"

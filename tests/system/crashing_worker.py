@@ -8,9 +8,11 @@ How many crashes it had stands in ``FOLDER/NAME.crashes``.
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from streams import worker
+from streams.buffered_log import PROBE
 from streams.kafka_log import KafkaLog
 from streams.log import Delivered
 
@@ -29,9 +31,17 @@ class CrashingLog(KafkaLog):
     crashes: int
     written = 0
 
-    def append(self, key: str, raw: bytes, message_key: str, delivered: Delivered) -> None:
-        if b'"type":"source.' in raw[:200]:
-            super().append(key, raw, message_key, delivered)
+    def append(
+        self,
+        key: str,
+        raw: bytes,
+        message_key: str,
+        delivered: Delivered,
+        failed: Callable[[str], None] | None = None,
+    ) -> None:
+        notes = b'"type":"worker.' in raw[:200] or key == PROBE
+        if notes or b'"type":"source.' in raw[:200]:
+            super().append(key, raw, message_key, delivered, failed)
             return
         self.written += 1
         last = self.written == RECORD.get(self.processor, LATER)[self.crashes]
@@ -45,7 +55,7 @@ class CrashingLog(KafkaLog):
             if last:
                 self.crash()
 
-        super().append(key, raw, message_key, acknowledged if last else delivered)
+        super().append(key, raw, message_key, acknowledged if last else delivered, failed)
 
     def crash(self) -> None:
         """End at once, having counted; nothing is flushed."""

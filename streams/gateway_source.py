@@ -1,0 +1,149 @@
+"""A source whose records are reports of the world: the gateway on one partition."""
+
+import time
+from collections.abc import Callable, Container, Iterator
+
+from domain.decider import Slices
+from domain.source import Source
+from gateways.core import GatewayCore
+from gateways.second_path import SecondPath
+from schemas.codec import decode
+from schemas.envelope import Envelope
+from schemas.halting import HaltNoted, HaltNotedData
+from schemas.ids import record_id
+from schemas.scalars import EPOCH_TEXT
+from schemas.sources import SkippedData, SourceSkipped
+from schemas.topics import CLOCK, CONTROL, EXECUTION_RES, MARKET, ORDER, VENUE_REPORT
+from schemas.trade import Ended, ExecutionData, ExecutionReported
+from schemas.validity import Validity
+from schemas.venue import VenueReported
+
+SHARED = (f"{CONTROL.name}/0", f"{MARKET.name}/0", f"{CLOCK.name}/0")
+
+
+def wall_us() -> int:
+    """Wall time in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+class GatewaySource(Source):
+    """A source whose records are reports of the world: epoch and sequence, no basis."""
+
+    def __init__(self, partition: int, partitions: int, wall: Callable[[], int] = wall_us) -> None:
+        self.wall = wall
+        self.partition = partition
+        self.name = f"/gateway/{partition}"
+        self.output = f"{EXECUTION_RES.name}/{partition}"
+        self.epoch = 0
+        self.sequence = 0
+        self.duplicates = 0
+        self.slices = Slices()
+        self.core = GatewayCore(partition, partitions)
+        self.second = SecondPath(
+            self.name, self.core.window_ms, self.core.skew_us // 1000, self.core.entries
+        )
+        self.alone = False
+        """Kafka is away, as of the last report: nobody else closes what a failed stop leaves."""
+        self.halts: dict[str, HaltNotedData] = {}
+        """Halts that were told as obeyed and not as lifted, by key."""
+        self.flat: list[str] = []
+        """Accounts that the second path has just seen flat."""
+        keys = [f"{ORDER.name}/{partition}", f"{VENUE_REPORT.name}/{partition}", *SHARED]
+        self.positions = dict.fromkeys(keys, 0)
+        self.validity = {key: Validity() for key in keys}
+        self.requests = dict.fromkeys(keys, False)
+
+    def fold(self, key: str, offset: int, event: Envelope | None) -> bool:
+        self.positions[key] = offset + 1
+        if event is None or not self.validity[key].admit(event) or event.type.startswith("source."):
+            return False
+        topic = key.rpartition("/")[0]
+        if topic == ORDER.name:
+            self.core.on_order(event, offset)
+        elif topic == CONTROL.name:
+            self.core.on_control(event)
+            if isinstance(event, HaltNoted):
+                self._noted(event.data)
+        elif topic == MARKET.name:
+            self.core.on_market(event)
+        elif topic == CLOCK.name:
+            self.core.on_clock(event)
+        return isinstance(event, VenueReported)
+
+    def _noted(self, data: HaltNotedData) -> None:
+        if data.state == "set":
+            self.halts[data.key] = data
+        elif data.state == "lifted":
+            self.halts.pop(data.key, None)
+
+    def decide(
+        self, key: str, cause: Envelope, *, answered: Container[str] = ()
+    ) -> Iterator[Envelope]:
+        """The record of what a report says that was not recorded before, if anything."""
+        assert isinstance(cause, VenueReported)
+        if self.second.on_report(cause):
+            self.flat.append(cause.partitionkey)
+        stops = self.core.protection() if self.alone else {}
+        data = self.core.on_report(cause, self.wall())
+        for item in data.items if data is not None else ():
+            stop = stops.get(item.order_id) if isinstance(item, Ended) else None
+            if stop is not None and isinstance(item, Ended) and item.status != "FILLED":
+                self.second.stop_failed(item.id, stop.account, stop.order.symbol)
+        if data is not None:
+            yield self.record(data, cause.partitionkey, cause)
+
+    def offered(self, raw: bytes) -> Envelope | None:
+        """The record, under our own sequence, of what an earlier process had in its buffer; None if
+        everything it says is known. Its id is that of its first news, as ever."""
+        event = decode(raw)
+        if not isinstance(event, ExecutionReported) or event.source != self.name:
+            return None
+        items = self.core.unreported(event.data.items)
+        if not items:
+            return None
+        record = event.model_copy(
+            update={
+                "id": record_id(self.name, event.partitionkey, items[0].id),
+                "sequence": self.sequence + 1,
+                "epoch": self.epoch,
+                "data": ExecutionData(items=items),
+            }
+        )
+        self.fold_own(record)
+        return record
+
+    def record(self, data: ExecutionData, account: str, cause: Envelope) -> Envelope:
+        """The record of what was reported, folded into own state."""
+        after = {key: self.positions[key] for key in SHARED}
+        record = self.core.record(data, account, cause, after, self.sequence + 1, self.epoch)
+        self.fold_own(record)
+        return record
+
+    def fold_own(self, record: Envelope) -> None:
+        self.sequence = record.sequence or self.sequence
+        if not record.type.startswith("source."):
+            self.core.on_own(record)
+
+    def share(self, key: str, other: Source) -> None:
+        """Nothing is shared: each core folds for itself."""
+
+    def advance(self, key: str, offset: int, event: Envelope | None) -> None:
+        self.fold(key, offset, event)
+
+    def copy_input(self, key: str, other: Source) -> None:
+        """Nothing to copy: inputs are folded from the beginning at a start."""
+
+    def skipped(self, key: str, offset: int, raw: bytes | None, reason: str) -> Envelope:
+        data = SkippedData.of(key, offset, raw, reason)
+        record = SourceSkipped(
+            id=record_id(self.name, "gateway", f"skipped {key} {offset}"),
+            source=self.name,
+            subject="gateway",
+            time=self.core.now or EPOCH_TEXT,
+            partitionkey="gateway",
+            sequence=self.sequence + 1,
+            epoch=self.epoch,
+            data=data,
+        )
+        self.fold_own(record)
+        return record

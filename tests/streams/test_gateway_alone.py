@@ -1,0 +1,220 @@
+"""The gateway without Kafka (SAFE-7): nothing is lost, no entry leaves, exits do.
+
+Goal: what the venue says during an outage stands in the log afterwards as if there had been none,
+whether the gateway lives through it, is killed in it, or is fenced meanwhile.
+Method: the in-memory system with a venue that is reached without Kafka.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runtime.halt_file import Halt
+from schemas.halting import HaltClosed
+from schemas.trade import Ended, Filled
+from schemas.venue import VenueEnded, VenueRequested
+from tests.streams.alone_world import AloneWorld
+from tests.streams.crash_checks import valid
+from tests.streams.crash_scenario import ALPHA, BTC, HOT, Script
+from tests.streams.test_halt import items, open_in
+
+FLATTEN = Halt("flatten", "ann", "kafka is away", "2026-11-21T18:00:00Z", "k1")
+
+
+def opened(folder: Path) -> tuple[AloneWorld, Script]:
+    """Two accounts on one partition, each with a long position, its stop and its target."""
+    world, script = AloneWorld(folder), Script()
+    world.feeds(script.instruments(), script.warm_up("40000", "1"), script.price("40000"))
+    world.feeds(script.tick())
+    for account in (ALPHA, HOT):
+        world.feed(*script.policy(account, 0, cooldown_s=0))
+    for account in (ALPHA, HOT):
+        world.publish(*script.signal(account, "BUY"))
+    world.settle()
+    world.feeds(script.price("40010"), script.tick())
+    assert all(open_in(world, name) for name in (ALPHA, HOT))
+    return world, script
+
+
+def stopped_out(world: AloneWorld, script: Script) -> None:
+    """A fall through both stops, seen by the venue alone if Kafka is away."""
+    world.feeds(script.price("39000"), script.price("38900"))
+
+
+def on_disk(world: AloneWorld) -> int:
+    return len(list(world.folder.rglob("*.jsonl")))
+
+
+def once(world: AloneWorld) -> None:
+    """Nothing is said twice, nothing is missing, nothing is left on the disk."""
+    world.gateway.checkpoint(0.0)
+    for account in (ALPHA, HOT):
+        assert open_in(world, account) == {}
+        ids = Counter(item.id for item in items(world, account, object))
+        assert set(ids.values()) == {1}
+    assert on_disk(world) == 0
+
+
+def test_after_an_outage_the_log_is_as_if_there_had_been_none(tmp_path: Path) -> None:
+    calm, script = opened(tmp_path / "calm")
+    stopped_out(calm, script)
+    world, script = opened(tmp_path / "outage")
+    before = len(world.reports())
+    world.outage()
+    stopped_out(world, script)
+    assert len(world.reports()) == before
+    assert on_disk(world) == 1
+    assert world.log.waiting() > 0
+    world.back()
+    once(world)
+    # the targets of what was stopped out are cancelled once execution reads of it, so later
+    assert [r[2:3] + r[4:] for r in world.reports()] == [r[2:3] + r[4:] for r in calm.reports()]
+    fills = [r for r in world.reports() if '"filled"' in r[4]]
+    assert fills == [r for r in calm.reports() if '"filled"' in r[4]]
+
+
+def test_no_entry_leaves_while_kafka_is_away_and_those_that_wait_leave_afterwards(
+    tmp_path: Path,
+) -> None:
+    world, script = AloneWorld(tmp_path), Script()
+    world.feeds(script.instruments(), script.warm_up("40000", "1"), script.price("40000"))
+    world.feeds(script.tick())
+    world.feed(*script.policy(ALPHA, 0, cooldown_s=0))
+    world.publish(*script.signal(ALPHA, "BUY"))
+    for _ in range(4):
+        for name in ("control", "signals", "risk", "execution"):
+            world.live[name][0].turn()
+    while world.live["gateway"][0]._take():
+        pass
+    world.outage()
+    for _ in range(5):
+        world.gateway.pump()
+        world.wall_us += 1_000_000
+    assert world.venue.offsets["/venue/0 venue.request/0"] == 1, "the deposit, long before"
+    world.back()
+    assert items(world, ALPHA, Filled)
+
+
+def test_flatten_closes_without_kafka_and_what_it_closed_is_on_the_disk_before_it_leaves(
+    tmp_path: Path,
+) -> None:
+    world, script = opened(tmp_path)
+    world.outage()
+    kept: list[int] = []
+    send = world.venue.send
+
+    def sending(request: VenueRequested, partition: int) -> None:
+        kept.append(world.log.buffer.last("control/0"))
+        send(request, partition)
+
+    world.venue.send = sending  # type: ignore[method-assign]
+    world.gateway.stops.halt = lambda: FLATTEN
+    settled(world, lambda: world.gateway.gateways[0].second.left == [])
+    assert kept[0] < kept[-1], "a reading leaves before there is anything to close, a close behind"
+    assert open_in(world, ALPHA), "nobody but the venue and the gateway know"
+    world.back()
+    closes = [found.event for found in valid(world) if isinstance(found.event, HaltClosed)]
+    assert sorted(event.partitionkey for event in closes) == [ALPHA, HOT]
+    world.gateway.stops.halt = lambda: None
+    settled(world, lambda: not world.gateway.unresolved())
+    for _ in range(2):
+        world.feeds(script.price("40020"), script.tick())
+    once(world)
+
+
+def settled(world: AloneWorld, true: Callable[[], bool]) -> None:
+    for _ in range(40):
+        world.settle()
+        if true():
+            return
+        world.wall_us += 1_000_000
+    raise AssertionError("it did not become so")
+
+
+def test_a_close_that_finds_no_place_on_the_disk_does_not_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, _ = opened(tmp_path)
+    world.outage()
+    sent: list[str] = []
+    send = world.venue.send
+
+    def sending(request: VenueRequested, partition: int) -> None:
+        sent.append(request.data.request.kind)
+        send(request, partition)
+
+    world.venue.send = sending  # type: ignore[method-assign]
+    monkeypatch.setattr(world.log, "keep", lambda *_: False)
+    world.gateway.stops.halt = lambda: FLATTEN
+    for _ in range(3):
+        world.settle()
+        world.wall_us += 1_000_000
+    assert set(sent) == {"read_account"}
+    monkeypatch.undo()
+    settled(world, lambda: world.gateway.gateways[0].second.left == [])
+    assert "place" in sent
+
+
+def test_a_stop_that_fails_while_kafka_is_away_closes_its_position(tmp_path: Path) -> None:
+    world, script = opened(tmp_path)
+    world.outage()
+    protection = world.gateway.gateways[0].core.protection()
+    stop = next(live for live in protection.values() if live.account == ALPHA)
+    dropped = VenueEnded(
+        client_order_id=stop.order.client_order_id, symbol=BTC, status="EXPIRED",
+        filled_quantity="0", why="the venue dropped it",
+    )  # fmt: skip
+    world.venue.says(ALPHA, dropped, script.us)
+    second = world.gateway.gateways[0].second
+    settled(world, lambda: second.busy and second.left == [])
+    world.back()
+    assert open_in(world, ALPHA) == {}
+    assert open_in(world, HOT), "the other account has its stop"
+    assert [end.status for end in items(world, ALPHA, Ended)].count("EXPIRED") >= 1
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_gateway_that_is_killed_in_an_outage_leaves_its_buffer_to_the_next(
+    tmp_path: Path, again: bool
+) -> None:
+    world, script = opened(tmp_path)
+    calm, calmly = opened(tmp_path.parent / f"{tmp_path.name}-calm")
+    stopped_out(calm, calmly)
+    world.outage()
+    stopped_out(world, script)
+    world.kill_the_gateway()
+    (file,) = world.folder.rglob("*.jsonl")
+    if again:
+        file.write_bytes(file.read_bytes() + b'{"crc32":"0')  # it was writing
+    world.kafka_away = False
+    world.begin("gateway")
+    world.settle()
+    once(world)
+    assert [r[4] for r in world.reports()] == [r[4] for r in calm.reports()]
+    assert bool(list(world.folder.rglob("*.torn"))) is again
+
+
+def test_a_gateway_that_was_fenced_leaves_its_buffer_and_writes_nothing_of_it(
+    tmp_path: Path,
+) -> None:
+    world, script = opened(tmp_path)
+    world.outage()
+    stopped_out(world, script)
+    old, log = world.gateway, world.log
+    ended: list[bool] = []
+    log.fenced, log.on_fenced = old.fenced, lambda: ended.append(True)
+    world.live["gateway"].clear()  # paused; another one takes over
+    world.kafka_away = False
+    world.begin("gateway")
+    assert on_disk(world) == 1, "it is not touched while its process lives"
+    ends = {key: world.broker.end(key) for key in world.broker.partitions}
+    log.inner.away = False  # type: ignore[attr-defined]
+    assert not log.drain()
+    assert ended == [True]
+    assert {key: world.broker.end(key) for key in world.broker.partitions} == ends
+    log.buffer.release()
+    world.gateway.checkpoint(0.0)
+    world.settle()
+    once(world)
