@@ -31,6 +31,7 @@ MODULES = {
     "rebuild": "rebuild",
     "state": "state",
     "verify": "verify",
+    "simulate": "simulate",
     "archive": "archive",
     "whatif": "whatif",
     "parity": "parity",

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from replay.simulator.script import Script
 from runtime.settings import ROOT
 from schemas.market import ClockTicked
 from schemas.scalars import micros, time_text
@@ -18,7 +19,7 @@ from streams.feed import ticking
 from streams.gateway import EXIT_CLOCK
 from streams.venue_window import outside_window
 from tests.streams.crash_checks import valid
-from tests.streams.crash_scenario import ALPHA, Script
+from tests.streams.crash_scenario import ALPHA
 from tests.streams.crash_world import World
 
 HOUR_US = 3_600_000_000
@@ -26,7 +27,7 @@ PROCESS = """
 import time
 from streams.gateway import GatewayShell
 from streams.recovery import Identity
-from tests.streams.memory import Broker, MemoryLog
+from streams.simulated.broker import Broker, MemoryLog
 
 began = time.monotonic()
 def wall():

@@ -14,8 +14,8 @@ from streams import recovery, shell
 from streams.log import Log
 from streams.recovery import Identity, Recovered
 from streams.shell import Shell
+from streams.simulated.broker import ignored
 from tests.streams.crash_runs import crash, crash_and_stop, reference
-from tests.streams.memory import ignored
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
