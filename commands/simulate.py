@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from commands.console import AsJson, add, say, show
 from replay.simulator.faults import FAULTS, Coverage
+from streams.simulated.day import simulate_day
 from streams.simulated.seed import PARTITIONS, Outcome
 from streams.simulated.seed import simulate as simulate_seed
 from streams.simulated.simulation import Bystander
@@ -32,6 +33,9 @@ def simulate(
     trace: Annotated[
         bool, typer.Option("--trace", help="Print the whole trace of each seed that fails.")
     ] = False,
+    day: Annotated[
+        bool, typer.Option("--day", help="A whole day of one account each, with few faults.")
+    ] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, max=64, help="Processes that share the seeds.")
     ] = 1,
@@ -43,6 +47,7 @@ def simulate(
       ./quantum simulate --seeds 200             seeds 1 to 200
       ./quantum simulate --seeds 2000 -j 2       with two processes
       ./quantum simulate --first 142 --seeds 1 --trace
+      ./quantum simulate --day --seeds 1         how much faster than real time
 
     The real workers' shells, gateway, venue, deciders and the projections' fold, on one virtual
     clock and a broker in memory: crashes at any step, zombies, delays, lost answers, a broker or
@@ -51,7 +56,7 @@ def simulate(
     """
     began = time.monotonic()
     total = Total()
-    for outcome in outcomes(range(first, first + seeds), jobs):
+    for outcome in outcomes(range(first, first + seeds), jobs, one_day if day else one):
         total.add(outcome)
         if outcome.broken and not as_json:
             _tell(outcome, whole=trace)
@@ -63,19 +68,27 @@ def simulate(
         raise typer.Exit(1)
 
 
-def outcomes(seeds: Iterable[int], jobs: int = 1) -> Iterator[Outcome]:
-    """Outcomes of seeds, in their order."""
+def outcomes(
+    seeds: Iterable[int], jobs: int = 1, run: Callable[[int], Outcome] | None = None
+) -> Iterator[Outcome]:
+    """Outcomes of seeds, in their order. `run`: what is done with each (:func:`one`)."""
+    run = run or one
     logging.getLogger("streams").setLevel(logging.CRITICAL)
     if jobs == 1:
-        yield from map(one, seeds)
+        yield from map(run, seeds)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(one, seeds, chunksize=4)
+        yield from pool.map(run, seeds, chunksize=4)
 
 
 def one(seed: int) -> Outcome:
     """One seed of the whole system, its projector included."""
     return simulate_seed(seed, bystanders)
+
+
+def one_day(seed: int) -> Outcome:
+    """A day of one account."""
+    return simulate_day(seed, bystanders)
 
 
 def bystanders() -> list[Bystander]:
@@ -99,6 +112,8 @@ class Total:
     records: int = 0
     orders: int = 0
     decisions: int = 0
+    exposure_pct: float = 0.0
+    """The largest worst case at an acceptance, in percent of what the policy allows."""
 
     def add(self, outcome: Outcome) -> None:
         """Count a seed."""
@@ -112,6 +127,7 @@ class Total:
         self.records += outcome.records
         self.orders += outcome.orders
         self.decisions += outcome.decisions
+        self.exposure_pct = max(self.exposure_pct, outcome.exposure_pct)
 
     def result(self, seconds: float) -> dict[str, Any]:
         """Figures as JSON has them."""

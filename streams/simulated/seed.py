@@ -27,6 +27,8 @@ from streams.snapshots import Every
 
 ACCOUNTS = ("alpha", "hot", "main")
 PARTITIONS = 2
+SECONDS = 12, 24
+"""Least and most of virtual time with faults."""
 REST_S = 150
 """How long everything may take to come to rest once faults have stopped, of virtual time."""
 REQUESTS = {t.name for t in (COMMANDS_CONTROL, COMMANDS_TRADE, INTENT, SIGNAL)}
@@ -47,6 +49,17 @@ class Outcome:
     decisions: int = 0
     exposure_pct: float = 0.0
     trace: list[str] = field(default_factory=list)
+
+    def finish(self, world: Simulation, start_us: int, began: float) -> None:
+        """Figures of a world whose run began at `start_us`, at `began` of processor time."""
+        self.coverage = world.coverage
+        self.virtual_s = (world.now_us - start_us) / SECOND_US
+        self.records = len(world.broker.appends)
+        self.orders = len(world.watch.orders)
+        self.exposure_pct = float(world.watch.exposure_pct)
+        if self.broken:
+            self.trace = told_trace(world)
+        self.cpu_s = time.process_time() - began
 
 
 @cache
@@ -238,30 +251,29 @@ def not_at_ease(world: Simulation) -> str:
     return next((w for b in world.bystanders if (w := b.behind(world))), "")
 
 
-def simulate(seed: int, bystanders: Bystanders = tuple, *, trace: bool = False) -> Outcome:
+def simulate(seed: int, bystanders: Bystanders = tuple) -> Outcome:
     """Run a seed; never raises for a broken promise: the outcome says it."""
     began = time.process_time()
     run = Run(seed, bystanders)
     world, out = run.world, Outcome(seed)
     start_us = world.now_us
-    seconds = world.rnd.randint(25, 45)
     try:
-        story = Story(world.rnd, run.script, ACCOUNTS, run.rates.duplicate)
-        run.play(story.drawn(start_us + SECOND_US, seconds), seconds + 2)
-        run.rest()
+        played(run)
         found, out.decisions = run.check()
         _count(world, found)
     except BrokenPromise as broken:
         out.broken = str(broken)
-    out.coverage = world.coverage
-    out.virtual_s = (world.now_us - start_us) / SECOND_US
-    out.records = len(world.broker.appends)
-    out.orders = len(world.watch.orders)
-    out.exposure_pct = float(world.watch.exposure_pct)
-    if trace or out.broken:
-        out.trace = told_trace(world)
-    out.cpu_s = time.process_time() - began
+    out.finish(world, start_us, began)
     return out
+
+
+def played(run: Run) -> None:
+    """Both phases of a seed."""
+    world = run.world
+    seconds = world.rnd.randint(*SECONDS)
+    story = Story(world.rnd, run.script, ACCOUNTS, run.rates.duplicate)
+    run.play(story.drawn(world.now_us + SECOND_US, seconds), seconds + 2)
+    run.rest()
 
 
 def told_trace(world: Simulation) -> list[str]:
