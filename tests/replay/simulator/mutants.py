@@ -410,8 +410,10 @@ def resend_on_timeout(patch: pytest.MonkeyPatch) -> None:
 def projector_forgets_fence(patch: pytest.MonkeyPatch) -> None:
     """Positions are kept in the database, epochs and sequences are not."""
 
-    def cursor_of(*row: Any) -> Cursor:
-        return ORIGINAL_CURSOR(*row[:6], {})
+    def cursor_of(*row: Any, **_: Any) -> Cursor:
+        cursor = ORIGINAL_CURSOR(*row)
+        cursor.validity = Validity()
+        return cursor
 
     patch.setattr(projector, "cursor_of", cursor_of)
 
