@@ -18,6 +18,19 @@ from tests.streams.crash_runs import crash, reference
 
 SEEDS = {
     "fence_in_control": 1,
+    "epoch_by_count": 2,
+    "id_without_source": 1,
+    "done_by_outputs": 2,
+    "trust_group_offset": 1,
+    "snapshot_anywhere": 12,
+    "gappy_producer": 1,
+    "random_fill_ids": 1,
+    "exposure_two_topics": 22,
+    "no_wait_after_fence": 7,
+    "no_barrier": 12,
+    "no_epoch_check": 6,
+    "resend_on_timeout": 2,
+    "projector_forgets_fence": 1,
 }
 """A seed that catches each mutant, found by the search below."""
 POINTS = {
