@@ -32,6 +32,7 @@ MODULES = {
     "state": "state",
     "drill": "drill",
     "verify": "verify",
+    "simulate": "simulate",
     "archive": "archive",
     "whatif": "whatif",
     "parity": "parity",

@@ -6,7 +6,7 @@ account that holds the symbol. The book is a fold of the venue's own reports.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -205,9 +205,16 @@ class Venue:
         known: Account = slices[OWN].account(account)
         if place.client_order_id in known.known:
             return _report(account, [found(known, place.client_order_id, place.symbol)])
+        here = slices[MARKET.name].symbols.get(place.symbol)
+        if self.faults.refused(place.client_order_id):
+            matching.refuse(place, "refused on purpose: the fault plan of this venue")
+            return _report(account, matching.items)
+        thin = not place.reduce_only and self.faults.thin(place.client_order_id)
+        if thin and here is not None and here.candle is not None:
+            here = replace(here, candle=replace(here.candle, volume=Decimal(place.quantity) * 5))
         matching.place(
             place,
-            slices[MARKET.name].symbols.get(place.symbol),
+            here,
             stale_s=stale_after_s(slices[CLOCK.name].candle_s),
             halted=account in slices.halted,
             levels=slices[MARKET.name].levels.get(place.symbol),

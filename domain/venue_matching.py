@@ -92,6 +92,10 @@ class Matching:
         elif order.order_type == "LIMIT":
             self._limit_arrives(order, known)
 
+    def refuse(self, place: Place, why: str) -> None:
+        """Answer a new order with its end: it has no effect."""
+        self._end(Resting.of(place), "REJECTED", why)
+
     def _marketable(self, order: Resting, known: SymbolMarket) -> bool:
         if order.order_type != "LIMIT":
             return False

@@ -8,6 +8,7 @@ from gateways import reports
 from gateways.orders import LONG_AGO, Early, Errand, Fate, LiveOrder, request_key
 from gateways.wire import Wire
 from schemas.ids import client_order_id
+from schemas.scalars import dec
 from schemas.trade import (
     Accepted,
     Ended,
@@ -76,6 +77,7 @@ class Ledger:
         if early is not None:
             live.accepted = early.accepted
             live.attempt = live.told_unknown = early.attempt
+            live.fills = early.fills
         if client in self._early_clients:
             self._early_clients.discard(client)
             old = True
@@ -126,15 +128,29 @@ class Ledger:
         if isinstance(said, VenueAccepted):
             return [reports.accepted(order_id, client, said.symbol)]
         if isinstance(said, VenueFilled):
-            return [reports.filled(said, self.venue, account, order_id)]
+            fill = reports.filled(said, self.venue, account, order_id)
+            if live is not None:
+                live.fills[fill.id] = dec(fill.quantity)
+            return [fill]
         if isinstance(said, VenueEnded):
-            return [reports.ended(said, order_id)]
+            return self._ends(said, order_id, live)
         if isinstance(said, CancelRefused):
             if live is not None and live.accepted:
                 live.ask_now = True
                 self.sort(live)
             return []
         return self._found(said, account, order_id, live, causationid)
+
+    def _ends(
+        self, said: VenueEnded, order_id: str, live: LiveOrder | None
+    ) -> list[ExecutionItem]:  # fmt: skip
+        """The end of an order whose fills are all told. Where it filled more, an answer with some
+        of them was lost: the venue is asked, and its answer has every fill and the end."""
+        if live is None or dec(said.filled_quantity) == live.filled():
+            return [reports.ended(said, order_id)]
+        live.ask_now = True
+        self.sort(live)
+        return []
 
     def _foreign(self, said: VenueItem, account: str, client: str) -> list[ExecutionItem]:
         """An order we do not know. One of ours that is not read yet (an earlier process sent it) is
@@ -201,6 +217,8 @@ class Ledger:
         if live is None:
             early = self._early.setdefault(order_id, Early())
             early.accepted = early.accepted or not isinstance(item, Unknown)
+            if isinstance(item, Filled):
+                early.fills[item.id] = dec(item.quantity)
             if isinstance(item, Unknown):
                 early.attempt = max(early.attempt, item.attempt)
             return
@@ -210,4 +228,6 @@ class Ledger:
                 live.fate, live.attempt = Fate.UNKNOWN, item.attempt
         else:
             live.accepted = True
+            if isinstance(item, Filled):
+                live.fills[item.id] = dec(item.quantity)
         self.sort(live)

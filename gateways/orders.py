@@ -4,7 +4,8 @@ An order is READY (no request for it can be on the wire), SENT (a request left a
 still be accepted) or UNKNOWN (nobody knows; asked about). It is `accepted` once the venue has it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from enum import Enum
 
 from schemas.envelope import Envelope
@@ -62,6 +63,12 @@ class LiveOrder:
     cancel_ordinal: int = 0
     cancels: int = 0
     cancelled_us: int = LONG_AGO
+    fills: dict[str, Decimal] = field(default_factory=dict)
+    """Quantity of each fill that was told, by the fill's id."""
+
+    def filled(self) -> Decimal:
+        """How much of it is known to be filled."""
+        return sum(self.fills.values(), Decimal(0))
 
     def rests(self, *, cancelled: bool = False) -> bool:
         """True if nothing is left to be done about it: it is accepted, may rest, and is to stay.
@@ -210,3 +217,4 @@ class Early:
 
     accepted: bool = False
     attempt: int = -1
+    fills: dict[str, Decimal] = field(default_factory=dict)

@@ -2,21 +2,30 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Protocol
 
 import psycopg
 
 from projections.fold import Fold
 from projections.log import Cursor, absorb, skip
 from projections.reading import Partition
-from projections.writing import Writer
 
 Message = tuple[Partition, int, bytes | None]
 UNSTORABLE = (psycopg.DataError, psycopg.IntegrityError)
+
+
+class Target(Protocol):
+    """Where a batch goes: a generation in Postgres (`writing.Writer`), or tables in memory."""
+
+    def known_fills(self, ids: Sequence[str]) -> list[str]: ...
+    def commit(self, fold: Fold, before: dict[Partition, int], after: Sequence[Cursor]) -> None: ...
+
+
 log = logging.getLogger("projections.batch")
 
 
 def apply_all(
-    writer: Writer, cursors: dict[Partition, Cursor], batch: Sequence[Message]
+    writer: Target, cursors: dict[Partition, Cursor], batch: Sequence[Message]
 ) -> dict[Partition, Cursor]:
     """As :func:`apply`, and a record that Postgres cannot store is indexed as undecodable; nothing
     after it is lost. If not even that can be stored, its partition stops before it."""
@@ -48,7 +57,7 @@ def _refused(
 
 
 def apply(
-    writer: Writer,
+    writer: Target,
     cursors: dict[Partition, Cursor],
     batch: Sequence[Message],
     refused: Exception | None = None,
@@ -56,7 +65,7 @@ def apply(
     """Write the effects of `batch`; returns the cursors it moved, `cursors` stay as they are.
 
     refused: index every message of the batch as undecodable for this reason. Raises what
-    :meth:`Writer.commit` raises, then nothing was written.
+    :meth:`Target.commit` raises, then nothing was written.
     """
     fold, moved = _fold(cursors, batch, refused, ())
     counted = writer.known_fills([str(key[0]) for key in fold.appends["fills"]])

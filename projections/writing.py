@@ -68,18 +68,7 @@ class Writer:
                 f'FROM "{self.schema}".offsets'
             )
         ).fetchall()
-        return {
-            (topic, partition): Cursor(
-                topic,
-                partition,
-                topic_id,
-                next_offset,
-                events,
-                undecodable,
-                Validity({name: (epoch, sequence) for name, (epoch, sequence) in sources.items()}),
-            )
-            for topic, partition, topic_id, next_offset, events, undecodable, sources in rows
-        }
+        return {(row[0], row[1]): cursor_of(*row) for row in rows}
 
     def register(self, cursors: Iterable[Cursor]) -> None:
         """Give partitions that have no position yet theirs."""
@@ -189,6 +178,17 @@ def _upsert_sql(schema: str, table: str, columns: tuple[str, ...]) -> str:
         f'INSERT INTO "{schema}"."{table}" AS t ({quoted}) VALUES ({marks})'
         f" ON CONFLICT ({', '.join(keys)}) DO {action}"
     )
+
+
+def cursor_of(
+    topic: str, partition: int, topic_id: str, next_offset: int, events: int, undecodable: int,
+    sources: dict[str, Sequence[int]],
+) -> Cursor:  # fmt: skip
+    """The cursor that a row of `offsets` keeps."""
+    known = {name: (epoch, sequence) for name, (epoch, sequence) in sources.items()}
+    return Cursor(
+        topic, partition, topic_id, next_offset, events, undecodable, Validity(known)
+    )  # fmt: skip
 
 
 def offset_row(c: Cursor) -> tuple[Any, ...]:

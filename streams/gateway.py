@@ -70,12 +70,14 @@ class GatewayShell(Shell):
         halt: Callable[[], Halt | None] = no_halt,
         instance: str = "gateway",
         line: VenueLine | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gateways: dict[int, GatewaySource] = {}
         super().__init__("gateway", partitions, log, identity, make=self._gateway)
         self._wall = wall
         self._sender = sender
         self._barrier_s = barrier_s
+        self._monotonic = monotonic
         self._fresh_s = FRESH_S if sender else math.inf
         self._arrived = self._folded_control = 0
         """Control records handed to :meth:`receive`, and those of them that are folded."""
@@ -214,7 +216,7 @@ class GatewayShell(Shell):
         if not any(wanted.values()):
             return acted
         risky = [n for n, wants in wanted.items() if wants == "risky"]
-        fresh_until = time.monotonic() + self._fresh_s
+        fresh_until = self._monotonic() + self._fresh_s
         passed = not risky or (halt is None and not self._deaf() and self._barrier(risky))
         with self.lock:
             for source in list(self.gateways.values()):
@@ -244,13 +246,13 @@ class GatewayShell(Shell):
 
     def _lets_out(self, fresh_until: float) -> bool:
         """Whether an entry may still leave on the barrier of this round."""
-        return self._arrived == self._folded_control and time.monotonic() <= fresh_until
+        return self._arrived == self._folded_control and self._monotonic() <= fresh_until
 
     def _barrier(self, numbers: list[int]) -> bool:
         """Whether control and the own partitions are folded up to ends the broker gave just now."""
         if isinstance(self.log, BufferedLog) and self.log.held:
             return False  # the buffer goes into the log first
-        deadline = time.monotonic() + self._barrier_s
+        deadline = self._monotonic() + self._barrier_s
         try:
             wanted = [SHARED[0], *(self.gateways[n].output for n in numbers)]
             outputs = self.log.ends(wanted, timeout_s=BARRIER_S)
@@ -262,7 +264,7 @@ class GatewayShell(Shell):
             while self.position(SHARED[0]) < control or any(
                 self._watched.get(key, 0) < end for key, end in outputs.items()
             ):
-                left = deadline - time.monotonic()
+                left = deadline - self._monotonic()
                 if left <= 0 or not self._folded_more.wait(left):
                     logger.warning(
                         "no entries go out: the barrier took more than %s s", self._barrier_s

@@ -32,7 +32,7 @@ NOT_ADMITTED = "NOT_ADMITTED"
 
 
 class Shell:
-    """Sources of one processor in one process. `admits` looks at a request before it is taken; a
+    """Sources of one processor in one process. `admits` looks at a request when it is decided; a
     text it returns is why it is not (recorded as skipped, so that replays skip the same)."""
 
     _own_first = True
@@ -224,11 +224,9 @@ class Shell:
 
     def _take(self, record: Incoming) -> Envelope | RecordError:
         try:
-            event = take(record, self.partitions)
+            return take(record, self.partitions)
         except RecordError as error:
             return error
-        late = self._admits(event) if self._admits else None
-        return event if late is None else RecordError(NOT_ADMITTED, late)
 
     def _drain(self) -> None:
         moved = True
@@ -244,6 +242,9 @@ class Shell:
                     record, event = queue.popleft()
                     if isinstance(event, Envelope):
                         handling.set(event.correlationid or event.id)
+                        late = self._admits(event) if self._admits else None
+                        if late is not None:  # now, not when it came: it may have waited since
+                            event = RecordError(NOT_ADMITTED, late)
                     self._fold(record, event)
                     handling.set("")  # where folding fails, what stops the process says it
                     moved = True

@@ -1,7 +1,8 @@
 """When a change of policy was known: from what records say they had read of `control` (POL-4)."""
 
-from commands.bench_policy import TOLD_BY, Change, reached
 from tests.streams.memory import Broker, MemoryLog
+
+from commands.bench_policy import TOLD_BY, Change, reached
 
 
 def test_the_last_processor_that_knew_a_change_is_what_counts() -> None:

@@ -294,6 +294,19 @@ def test_a_lost_request_has_no_effect_and_a_second_attempt_arrives() -> None:
     assert kinds(world.place("a", "BUY", "0.1", attempt=1))[-1] == "FILLED"
 
 
+def test_a_fault_plan_refuses_orders_and_thins_the_book_for_entries() -> None:
+    refusing = World(faults=FaultPlan(refused_every=1))
+    refusing.calm()
+    (end,) = refusing.place("a", "BUY", "0.1")
+    assert (end.status, end.filled_quantity) == ("REJECTED", "0")
+    assert "on purpose" in end.why
+    thin = World(faults=FaultPlan(thin_every=1))
+    thin.calm()
+    items = thin.place("a", "BUY", "0.1")
+    assert kinds(items) == ["accepted", "filled", "EXPIRED"]
+    assert items[1].quantity == "0.05"
+
+
 def test_faults_strike_about_one_order_in_so_many() -> None:
     plan = FaultPlan(lost_answer_every=40, lost_request_every=60)
     ids = [f"qt{number:022x}" for number in range(6000)]

@@ -315,3 +315,29 @@ def test_a_report_about_an_order_not_read_yet_makes_it_unknown_not_new() -> None
     world.pump(after_s=2)
     world.report(found(a, status="FILLED", fills=(fill(a),)), answers=world.last(Query))
     assert world.items("filled")[0].order_id == a.id
+
+
+# ---------------------------------------------------------------- a fill in a lost answer
+
+
+def test_an_end_that_filled_more_than_was_told_is_asked_about_first() -> None:
+    """Found by the simulator (seed 142): the answer with the first fill of a LIMIT was lost, its
+    last fill and its end came; the end was recorded and the first fill never."""
+    world = World()
+    limit = order("a", order_type="LIMIT", time_in_force="GTC", limit_price="40000")
+    first = fill(limit, "t1").model_copy(update={"quantity": "0.01"})
+    last = fill(limit, "t2").model_copy(update={"quantity": "0.02"})
+    world.decide(limit)
+    world.pump()
+    world.report(accepted(limit), first, delivered=False)
+    world.report(last, ended(limit))
+    assert [item.trade_id for item in world.items("filled")] == ["t2"]
+    assert world.items("ended") == []
+    world.pump()
+    assert world.requests(Query) == 1
+    world.report(found(limit, status="FILLED", fills=(first, last)), answers=world.last(Query))
+    assert [item.trade_id for item in world.items("filled")] == ["t2", "t1"]
+    assert [item.filled_quantity for item in world.items("ended")] == ["0.03"]
+    world.restart()
+    assert world.core.unresolved == 0
+    assert len(world.items("filled")) == 2

@@ -8,6 +8,8 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
+from tests.streams.memory import MemoryLog
+
 from domain.source import Source
 from domain.venue import Venue
 from gateways.buffer_folder import BufferFolder
@@ -21,7 +23,6 @@ from streams.shell import Shell
 from tests.streams.crash_scenario import PARTITIONS, Fed
 from tests.streams.crash_world import IDENTITY, World
 from tests.streams.failing import FailingMemoryLog
-from tests.streams.memory import MemoryLog
 
 TOPIC_IDS = {"trade.execution.res": "t1", "control": "t2"}
 

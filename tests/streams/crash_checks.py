@@ -1,19 +1,23 @@
 """What must hold of the log whatever was killed (DESIGN, the promise of the protocol)."""
 
-from collections import Counter
-from collections.abc import Container, Iterable, Sequence
-from decimal import Decimal
+from collections.abc import Container, Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from domain.source import Source, plain
-from schemas.codec import RecordError, decode, decode_request, encode
+from replay.simulator.at_rest import (
+    every_order_has_one_end,
+    every_request_has_one_answer,
+    fills_are_told_once,
+    ids_are_of_one_record,
+    items_by_kind,
+)
+from replay.simulator.found import Found, event_of, items_of
+from replay.simulator.found import valid as valid_records
+from schemas.codec import decode, encode
 from schemas.control import EmergencyActivated, EmergencyWasReset
 from schemas.envelope import Envelope
-from schemas.scalars import dec
 from schemas.sources import SourceCheckpointed, SourceFenced, SourceSkipped
-from schemas.topics import TOPICS
-from schemas.validity import Validity
 from schemas.venue import Place, VenueReported, VenueRequested
 from streams.log import Incoming
 from tests.streams.crash_scenario import PARTITIONS
@@ -22,49 +26,13 @@ from tests.streams.crash_world import ALL_PURE, World, rebuilt
 NOT_COMPARED = (SourceFenced, SourceCheckpointed, SourceSkipped)
 
 
-class Found(NamedTuple):
-    """A valid record and where it lies."""
-
-    key: str
-    offset: int
-    event: Envelope
-
-
-def items_of(event: Envelope) -> Sequence[Any]:
-    """Parts of a record; none for those that have no parts."""
-    found: Sequence[Any] = getattr(getattr(event, "data", None), "items", ())
-    return found
-
-
-@lru_cache(maxsize=20_000)
-def event_of(raw: bytes, key: str, offset: int) -> Envelope | None:
-    topic, _, number = key.rpartition("/")
-    try:
-        if TOPICS[topic].people:
-            return decode_request(raw, topic=topic, partition=int(number), offset=offset)
-        return decode(raw)
-    except RecordError:
-        return None
+def valid(world: World) -> list[Found]:
+    """All valid records in append order; outside events are valid the first time."""
+    return valid_records(world.broker.appends)
 
 
 def of(record: Incoming) -> Envelope | None:
     return event_of(record.raw or b"", record.key, record.offset)
-
-
-def valid(world: World) -> list[Found]:
-    """All valid records in append order; outside events are valid the first time."""
-    filters: dict[str, Validity] = {}
-    seen: set[str] = set()
-    found: list[Found] = []
-    for record in world.broker.appends:
-        event = of(record)
-        if event is None or not filters.setdefault(record.key, Validity()).admit(event):
-            continue
-        if event.epoch is None and event.id in seen:
-            continue
-        seen.add(event.id)
-        found.append(Found(record.key, record.offset, event))
-    return found
 
 
 @lru_cache(maxsize=20_000)
@@ -118,63 +86,16 @@ def state(source: Source) -> Any:
 
 def check(world: World, found: list[Found]) -> None:
     """All invariants that need no other run to compare with."""
-    items = _items(found)
-    _one_verdict(found, items)
-    _one_end(world, items)
-    _no_risk_after_emergency(world, found)
-
-
-def _items(found: list[Found]) -> dict[str, list[tuple[str, Any]]]:
-    out: dict[str, list[tuple[str, Any]]] = {}
-    for _, _, event in found:
-        for item in items_of(event):
-            kind = getattr(item, "kind", "")
-            out.setdefault(f"{event.type} {kind}".strip(), []).append((event.partitionkey, item))
-    return out
-
-
-def _one_verdict(found: list[Found], items: dict[str, list[tuple[str, Any]]]) -> None:
-    asked = [item.id for _, item in items.get("trade.signal.published.v1", [])]
-    judged = Counter(
-        item.request_id
-        for kind in ("entry", "exit")
-        for _, item in items.get(f"trade.signal.judged.v1 {kind}", [])
-    )
-    assert judged == Counter(asked), "signals without exactly one verdict"
-    commands = [f.event.id for f in found if f.key == "commands.control/0"]
-    answers = Counter(f.event.causationid for f in found if f.event.source == "/control/0")
-    assert all(answers[c] == 1 for c in commands), "commands without exactly one answer"
-
-
-def _one_end(world: World, items: dict[str, list[tuple[str, Any]]]) -> None:
-    orders = [item for _, item in items.get("trade.order.decided.v1 order", [])]
-    ended = Counter(
-        i.client_order_id for _, i in items.get("trade.execution.reported.v1 ended", [])
-    )
-    ids = Counter(order.client_order_id for order in orders)
-    assert max(ids.values(), default=1) == 1, "an order was decided twice"
+    every_request_has_one_answer(found, PARTITIONS)
     resting: set[str] = set()
-    filled: dict[str, Decimal] = {}
     for source in world.live["venue"][0].shell.sources.values():
         for account in source.slices["own"].accounts.values():
             resting |= set(account.orders)
-    for _, item in items.get("venue.reported.v1 filled", []):
-        client = item.client_order_id or ""
-        filled[client] = filled.get(client, Decimal(0)) + dec(item.quantity)
-    accepted = Counter(i.client_order_id for _, i in items.get("venue.reported.v1 accepted", []))
-    for order in orders:
-        client = order.client_order_id
-        assert ended[client] == (0 if client in resting else 1), (
-            f"order {order.purpose} {client} has {ended[client]} ends, resting: {client in resting}"
-        )
-        assert accepted[client] <= 1, f"order {client} was accepted {accepted[client]} times"
-        assert filled.get(client, Decimal(0)) <= dec(order.quantity), f"{client} filled too much"
-    for _, item in items.get("trade.execution.reported.v1 ended", []):
-        at_venue = filled.get(item.client_order_id, Decimal(0))
-        assert dec(item.filled_quantity) == at_venue, (
-            f"{item.client_order_id} ended with {item.filled_quantity} filled, "
-            f"the venue filled {at_venue}"
-        )
+    items = items_by_kind(found)
+    every_order_has_one_end(items, resting)
+    fills_are_told_once(items)
+    ids_are_of_one_record(found)
+    _no_risk_after_emergency(world, found)
 
 
 def _no_risk_after_emergency(world: World, found: list[Found]) -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from replay.simulator.found import items_of
+from replay.simulator.script import Fed, Script
 from schemas.trade import SignalPublished
 from tests.streams import crash_checks as checks
-from tests.streams.crash_scenario import HOT, Fed, Script, scenario
+from tests.streams.crash_scenario import HOT, scenario
 from tests.streams.crash_world import ALL_PURE, World
 
 
@@ -111,7 +113,7 @@ def crash_and_stop(step: int, *, late_ms: int) -> None:
             i
             for f in found
             if f.key == "trade.order/0"
-            for i in checks.items_of(f.event)
+            for i in items_of(f.event)
             if i.kind == "flat"
         ]
         assert len(steps) == 1, f"{len(steps)} times flat"

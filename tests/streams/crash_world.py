@@ -12,9 +12,6 @@ micro-steps at which the process that is stepping is struck, and how:
 """
 
 import bisect
-import io
-import pickle
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +25,12 @@ from schemas.topics import TOPICS, partition_of
 from streams.gateway import GatewayShell
 from streams.recovery import Identity
 from streams.shell import CHECKPOINT_S, Shell
+from streams.simulated.broker import Broker, InFlight, MemoryLog, ignored
+from streams.simulated.process import KilledError, frozen, thawed
+from streams.simulated.process import Process as Running
 from streams.snapshots import Every
 from streams.venue_window import outside_window
 from tests.streams.crash_scenario import PARTITIONS
-from tests.streams.memory import Broker, InFlight, MemoryLog, ignored
 
 KINDS = ("lost", "ghost", "zombie", "double")
 NAMES = ("control", "signals", "risk", "execution", "gateway", "venue", "positions", "safety")
@@ -45,35 +44,19 @@ EVERY = Every(inputs=1, share=float("inf"))
 """A snapshot at every look: of one source at each of the two that a tick brings."""
 
 
-class KilledError(BaseException):
-    """The process that is stepping dies here. Not an Exception: nothing of ours may catch it."""
-
-
 class NotQuietError(AssertionError):
     """The system did not come to rest, or a worker that was fenced goes on."""
 
 
-class Process:
-    """One process of a worker: a shell, its view of the log, how far its followers have come."""
+class Process(Running):
+    """A process that is given its turns one after the other."""
+
+    world: "World"
 
     def __init__(self, world: "World", name: str) -> None:
-        self.world = world
-        self.name = name
-        self.log = MemoryLog(world.broker, self._step)
-        self.shell = world.shell(name, self.log)
-        self.at: dict[str, int] = {}
-        self.watch: dict[str, int] = {}
+        super().__init__(world, name)
         self.blind = 0
         """Turns for which it does not look whether it was fenced: a zombie's."""
-        self.dead = False
-
-    def _step(self) -> int:
-        return self.world.step(self)
-
-    def start(self) -> None:
-        self.shell.acquire(range(1 if self.name == "control" else PARTITIONS))
-        self.at = {key: self.shell.position(key) for key in self.shell.inputs()}
-        self.watch = self.shell.outputs()
 
     def turn(self) -> bool:
         """Take a few records, send what is due, let everything in flight be delivered."""
@@ -93,26 +76,16 @@ class Process:
 
     def _take(self) -> bool:
         for key in self.at:
-            if self.at[key] < self.world.broker.end(key):
-                self._step()
-                record = self.world.broker.partitions[key][self.at[key]]
-                self.at[key] += 1
-                self.shell.receive(record)
+            if self.unread(key):
+                self.take(key)
                 return True
         return False
-
-    def fenced(self) -> bool:
-        """Look at the own output; True if another one has opened a later epoch."""
-        found = False
-        for key, start in self.watch.items():
-            for record in self.world.broker.partitions.get(key, [])[start:]:
-                self.watch[key] = record.offset + 1
-                found |= self.shell.fenced(record)
-        return found
 
 
 class World:
     """Runs to quiescence after each outside event."""
+
+    partitions = PARTITIONS
 
     def __init__(self) -> None:
         self.broker = Broker()
@@ -187,6 +160,9 @@ class World:
         self.live[name].append(process)
 
     # ------------------------------------------------------------------ micro-steps
+
+    def look(self, process: Process) -> int:
+        return self.step(process)
 
     def step(self, process: Process) -> int:
         self.tick += 1
@@ -325,28 +301,12 @@ class World:
 
     def frozen(self) -> bytes:
         """The whole world at rest, to go on from any number of times."""
-        out = io.BytesIO()
-        _Pickler(out, protocol=pickle.HIGHEST_PROTOCOL).dump(self)
-        return out.getvalue()
+        return frozen(self)
 
     @staticmethod
-    def thawed(frozen: bytes) -> "World":
-        world: World = pickle.loads(frozen)
+    def thawed(at_rest: bytes) -> "World":
+        world: World = thawed(at_rest)
         return world
-
-
-_RLOCK, _LOCK = type(threading.RLock()), type(threading.Lock())
-
-
-class _Pickler(pickle.Pickler):
-    """Locks are made anew: nothing holds one at rest."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, _RLOCK):
-            return threading.RLock, ()
-        if isinstance(obj, _LOCK):
-            return threading.Lock, ()
-        return NotImplemented
 
 
 ALL_PURE = tuple(PROCESSORS)

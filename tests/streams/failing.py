@@ -7,8 +7,9 @@ acknowledged; what was on the wire may have landed all the same.
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from streams.log import Delivered
 from tests.streams.memory import Broker, InFlight, MemoryLog
+
+from streams.log import Delivered
 
 Failed = Callable[[str], None]
 

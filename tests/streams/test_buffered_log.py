@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.streams.memory import Broker
 
 from gateways.buffer_folder import BufferFolder
 from streams.buffered_log import BufferDamagedError, BufferedLog
 from streams.log import Incoming
 from tests.streams.failing import FailingMemoryLog
-from tests.streams.memory import Broker
 
 KEY, OTHER, CONTROL, REQUEST = (
     "trade.execution.res/0", "trade.execution.res/1", "control/0", "venue.request/0",

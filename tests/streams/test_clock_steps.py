@@ -9,16 +9,18 @@ import sys
 
 import pytest
 
+from replay.simulator.script import Script
 from runtime.settings import ROOT
 from schemas.market import ClockTicked
 from schemas.scalars import micros, time_text
+from schemas.sources import SourceSkipped
 from schemas.trade import Ended, ExecutionReported
 from schemas.venue import Place, VenueReported, VenueRequested
 from streams.feed import ticking
 from streams.gateway import EXIT_CLOCK
 from streams.venue_window import outside_window
 from tests.streams.crash_checks import valid
-from tests.streams.crash_scenario import ALPHA, Script
+from tests.streams.crash_scenario import ALPHA
 from tests.streams.crash_world import World
 
 HOUR_US = 3_600_000_000
@@ -26,7 +28,7 @@ PROCESS = """
 import time
 from streams.gateway import GatewayShell
 from streams.recovery import Identity
-from tests.streams.memory import Broker, MemoryLog
+from streams.simulated.broker import Broker, MemoryLog
 
 began = time.monotonic()
 def wall():
@@ -131,3 +133,29 @@ def test_ticks_go_on_after_the_last_one_in_the_log() -> None:
     after_us = wall // 1000 + HOUR_US
     tick = next(ticking(after_us, lambda: wall, lambda _seconds: None))[1]
     assert tick.time == time_text(after_us + 1_000_000)
+
+
+def test_a_request_that_waits_at_the_venue_past_its_window_is_refused() -> None:
+    """It came in time and waited for a price that it was based on: it would have been accepted more
+    than a window after an emergency."""
+    world, script = World(), Script()
+    opening = [script.instruments(), script.warm_up("40000", "1"), script.price("40000")]
+    for topic, event in [*opening, script.tick(), script.policy(ALPHA, 0, cooldown_s=0)]:
+        world.feed(topic, event)
+    world.publish(*script.price("40010"))
+    world.publish(*script.signal(ALPHA, "BUY"))
+    while not sent(world):
+        for name in ("signals", "risk", "execution", "gateway"):
+            world.live[name][0].turn()
+    venue = world.live["venue"][0]
+    venue.take("venue.request/0")
+    assert not venue.log.flight, "it waits"
+    world.wall_us += 1_100_000
+    venue.take("market/0")
+    while venue.log.deliver():
+        pass
+    said = [f.event for f in valid(world) if f.event.source == "/venue/0"]
+    assert isinstance(said[-1], SourceSkipped)
+    assert "outside the receive window" in said[-1].data.reason
+    accepted = [i for e in said if isinstance(e, VenueReported) for i in e.data.items]
+    assert [item.kind for item in accepted] == ["transferred"]

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from replay.simulator.found import Found
 from schemas.venue import VenueReported
-from tests.streams.crash_checks import Found, valid
+from tests.streams.crash_checks import valid
 from tests.streams.crash_runs import crash, crash_and_stop, reference, turns
 from tests.streams.crash_scenario import ALPHA, HOT, MAIN
 from tests.streams.crash_world import KINDS, NAMES, World

@@ -11,14 +11,15 @@ from pathlib import Path
 import orjson
 import pytest
 
+from replay.simulator.script import Fed, Script
 from schemas.codec import decode, encode
 from schemas.envelope import Envelope
 from schemas.topics import PARTITIONS_EMBEDDED, PROGRESS, partition_of
 from streams.feed import Feed
 from streams.kafka_log import KafkaLog
 from streams.progress import ALL
-from tests.streams.crash_scenario import ALPHA, Fed, Script
-from tests.streams.memory import ignored
+from streams.simulated.broker import ignored
+from tests.streams.crash_scenario import ALPHA
 
 FOREIGN = b"{nope"
 WATCHED = ("market/0", "clock/0", "commands.control/0")

@@ -13,11 +13,12 @@ import os
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from replay.simulator.script import Script
 from schemas.codec import RecordError, decode, decode_request, encode
 from schemas.topics import ORDER, SIGNAL, VENUE_REPORT, Topic
 from streams.log import Incoming
 from tests.streams.crash_checks import valid
-from tests.streams.crash_scenario import ALPHA, MAIN, PARTITIONS, Script
+from tests.streams.crash_scenario import ALPHA, MAIN, PARTITIONS
 from tests.streams.crash_world import NAMES, World
 from tests.streams.fuzzing import SAMPLES, records, topics
 

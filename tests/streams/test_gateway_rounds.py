@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from replay.simulator.script import Script
 from schemas.trade import Ended, ExecutionReported
 from schemas.venue import Place, VenueRequested
 from streams.gateway import GatewayShell
 from tests.streams.crash_checks import valid
-from tests.streams.crash_scenario import ALPHA, HOT, Script
+from tests.streams.crash_scenario import ALPHA, HOT
 from tests.streams.crash_world import World
 
 BEFORE_ORDERS = ("control", "signals", "risk", "execution")

@@ -8,7 +8,7 @@ from commands import topics_apply
 from runtime.kafka import EmbeddedKafka
 from streams.kafka_log import KafkaLog
 from streams.log import Incoming, Log
-from tests.streams.memory import Broker, MemoryLog
+from streams.simulated.broker import Broker, MemoryLog
 
 KEY, OTHER, THIRD = "trade.signal.safe/3", "trade.order/3", "trade.order/4"
 Writers = Callable[[], Log]

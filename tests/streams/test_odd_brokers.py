@@ -36,8 +36,8 @@ from schemas.ids import natural_id
 from schemas.topics import COMMANDS_CONTROL, CONTROL, SIGNAL
 from streams.app import EXIT_AGENT
 from streams.barrier import Barrier
-from streams.followers import Follower
 from streams.feed import EXIT_AWAY
+from streams.followers import Follower
 from streams.gateway import GatewayShell
 from streams.kafka_log import EXIT_DELIVERY, KafkaLog
 from streams.recovery import Identity

@@ -2,17 +2,19 @@
 
 import pytest
 
+from replay.simulator.found import Found
+from replay.simulator.script import Script
 from schemas.codec import RecordError, decode, encode
 from schemas.envelope import Envelope
 from schemas.sources import SourceFenced, SourceSkipped
 from streams.log import Incoming
 from streams.recovery import Identity, fence, fenced_by, recover, take
 from streams.shell import Shell
-from tests.streams.crash_checks import Found, state, valid
+from streams.simulated.broker import Broker, InFlight, MemoryLog, ignored
+from tests.streams.crash_checks import state, valid
 from tests.streams.crash_runs import reference
-from tests.streams.crash_scenario import ALPHA, HOT, PARTITIONS, Script
+from tests.streams.crash_scenario import ALPHA, HOT, PARTITIONS
 from tests.streams.crash_world import ALL_PURE, NAMES, Process, World, rebuilt
-from tests.streams.memory import Broker, InFlight, MemoryLog, ignored
 
 NAME, OUTPUT = "/risk/0", "trade.signal.safe/0"
 IDENTITY = Identity("build", "configuration", {"trade.signal.safe": "id"})

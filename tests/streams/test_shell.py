@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from domain.risk import Risk
+from replay.simulator.script import Script
 from schemas.codec import decode, encode
 from schemas.control import AccountResume, AccountResumeData
 from schemas.envelope import Envelope
@@ -15,11 +16,11 @@ from schemas.validity import SequenceGap
 from streams.log import Incoming
 from streams.recovery import Identity
 from streams.shell import CHECKPOINT_INPUTS, CHECKPOINT_S, Shell
+from streams.simulated.broker import Broker, InFlight, MemoryLog, ignored
 from tests.streams.crash_checks import valid
 from tests.streams.crash_runs import reference
-from tests.streams.crash_scenario import ALPHA, HOT, MAIN, PARTITIONS, Script, scenario
+from tests.streams.crash_scenario import ALPHA, HOT, MAIN, PARTITIONS, scenario
 from tests.streams.crash_world import World
-from tests.streams.memory import Broker, InFlight, MemoryLog, ignored
 
 RESULTS = "trade.execution.res/0"
 SIGNALS, VERDICTS, ORDERS = "trade.signal.v5/0", "trade.signal.safe/0", "trade.order/0"

@@ -12,12 +12,12 @@ from schemas.codec import decode
 from schemas.sources import SourceCheckpointed
 from schemas.topics import TOPICS
 from streams.shell import Shell
+from streams.simulated.broker import InFlight, MemoryLog, ignored
 from streams.snapshots import KEY, STATE_VERSIONS, Every, parts, restore
 from tests.streams.crash_checks import state, valid
 from tests.streams.crash_runs import reference
 from tests.streams.crash_scenario import PARTITIONS
 from tests.streams.crash_world import ALL_PURE, EVERY, IDENTITY, Process, World, rebuilt
-from tests.streams.memory import InFlight, MemoryLog, ignored
 
 NAME, OUTPUT = "/risk/0", "trade.signal.safe/0"
 

@@ -37,15 +37,25 @@ class Broker:
     """(key, offset) -> micro-steps at which the record was appended and delivered."""
     dead: list[tuple[str, Incoming, str]] = field(default_factory=list)
     per_ms: int = 4
+    clock_ms: Callable[[], int] | None = None
+    """The broker's clock; without one, time moves with the records."""
+    placed: Callable[[Incoming, int, int], None] | None = None
+    """Called with each record when it is in the log, and its two micro-steps."""
+    away: bool = False
+    """Nobody reaches it."""
 
     def place(self, append: InFlight, step: int = 0) -> int:
         partition = self.partitions.setdefault(append.key, [])
         at_ms = 1_700_000_000_000 + len(self.appends) // self.per_ms
+        if self.clock_ms is not None:
+            at_ms = self.clock_ms()
         offset = len(partition)
         record = Incoming(append.key, offset, at_ms, append.message_key.encode(), append.raw)
         partition.append(record)
         self.appends.append(record)
         self.began[append.key, offset] = (append.began, step)
+        if self.placed is not None:
+            self.placed(record, append.began, step)
         return offset
 
     def end(self, key: str) -> int:
@@ -53,15 +63,27 @@ class Broker:
 
 
 class MemoryLog:
-    """The log as one process sees it. `step` is called before each micro-step; it may raise."""
+    """The log as one process sees it. `step` is called before each micro-step, `look` before each
+    record of a read; both may raise. ConnectionError while the broker is away."""
 
-    def __init__(self, broker: Broker, step: Callable[[], int] = int) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        step: Callable[[], int] = int,
+        look: Callable[[], int] | None = None,
+    ) -> None:
         self.broker = broker
         self.step = step
+        self.look = look or step
         self.flight: deque[InFlight] = deque()
+
+    def _reach(self) -> None:
+        if self.broker.away:
+            raise ConnectionError("the broker does not answer")
 
     def end(self, key: str, *, timeout_s: float = 10.0) -> int:
         self.step()
+        self._reach()
         return self.broker.end(key)
 
     def ends(self, keys: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, int]:
@@ -69,6 +91,7 @@ class MemoryLog:
 
     def start(self, key: str) -> int:
         self.step()
+        self._reach()
         return 0
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
@@ -76,7 +99,8 @@ class MemoryLog:
         at = {key: start for key, (start, end) in ranges.items() if start < end}
         while at:
             for key in list(at):
-                self.step()
+                self.look()
+                self._reach()
                 yield self.broker.partitions[key][at[key]]
                 at[key] += 1
                 if at[key] >= ranges[key][1]:
@@ -90,6 +114,7 @@ class MemoryLog:
         if not self.flight:
             return False
         step = self.step()
+        self._reach()
         append = self.flight.popleft()
         append.delivered(self.broker.place(append, step))
         return True

@@ -1,0 +1,1 @@
+"""The real shells on a virtual clock and a broker in memory, for the simulator and crash tests."""
