@@ -42,7 +42,7 @@ def apply_all(
 
 
 def _refused(
-    writer: Writer, cursors: dict[Partition, Cursor], batch: Sequence[Message], reason: str
+    writer: Target, cursors: dict[Partition, Cursor], batch: Sequence[Message], reason: str
 ) -> dict[Partition, Cursor]:
     try:
         return apply(writer, cursors, batch, ValueError(f"not storable: {reason}"))

@@ -126,7 +126,7 @@ class Worker:
             self.shell,
             self.progress,
             bootstrap,
-            self.log,
+            self.kafka,
         )
         self.vitals.silence = self.silence
         self.shell.on_record = self.vitals.figures.note

@@ -1,8 +1,7 @@
 """When a change of policy was known: from what records say they had read of `control` (POL-4)."""
 
-from tests.streams.memory import Broker, MemoryLog
-
 from commands.bench_policy import TOLD_BY, Change, reached
+from streams.simulated.broker import Broker, MemoryLog
 
 
 def test_the_last_processor_that_knew_a_change_is_what_counts() -> None:

@@ -74,9 +74,9 @@ def week(days: str) -> Week:
                 elif isinstance(item, Order) and item.purpose == "stop":
                     found.stops[item.id] = item
         elif isinstance(event, ExecutionReported):
-            for item in event.data.items:
-                if isinstance(item, Filled):
-                    found.filled.setdefault(item.order_id or item.id, item)
+            for result in event.data.items:
+                if isinstance(result, Filled):
+                    found.filled.setdefault(result.order_id or result.id, result)
     return found
 
 

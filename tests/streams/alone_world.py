@@ -8,11 +8,10 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
-from tests.streams.memory import MemoryLog
-
 from domain.source import Source
 from domain.venue import Venue
 from gateways.buffer_folder import BufferFolder
+from replay.simulator.script import Fed
 from schemas.envelope import Envelope
 from schemas.scalars import time_text
 from schemas.topics import partition_of
@@ -20,7 +19,8 @@ from schemas.venue import VenueItem, VenueReportData, VenueReported, VenueReques
 from streams.buffered_log import BufferedLog
 from streams.gateway import GatewayShell
 from streams.shell import Shell
-from tests.streams.crash_scenario import PARTITIONS, Fed
+from streams.simulated.broker import MemoryLog
+from tests.streams.crash_scenario import PARTITIONS
 from tests.streams.crash_world import IDENTITY, World
 from tests.streams.failing import FailingMemoryLog
 

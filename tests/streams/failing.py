@@ -7,9 +7,8 @@ acknowledged; what was on the wire may have landed all the same.
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from tests.streams.memory import Broker, InFlight, MemoryLog
-
 from streams.log import Delivered
+from streams.simulated.broker import Broker, InFlight, MemoryLog
 
 Failed = Callable[[str], None]
 

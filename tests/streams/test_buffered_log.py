@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.streams.memory import Broker
 
 from gateways.buffer_folder import BufferFolder
 from streams.buffered_log import BufferDamagedError, BufferedLog
 from streams.log import Incoming
+from streams.simulated.broker import Broker
 from tests.streams.failing import FailingMemoryLog
 
 KEY, OTHER, CONTROL, REQUEST = (

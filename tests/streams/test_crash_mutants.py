@@ -11,10 +11,10 @@ from streams import recovery, shell
 from streams.log import Log
 from streams.recovery import Identity
 from streams.shell import Shell
+from tests.replay.simulator.effects import no_wait_after_fence
 from tests.replay.simulator.mutants import (
     catchup_any_order,
     epoch_by_count,
-    no_wait_after_fence,
     split_records,
     trust_group_offset,
 )

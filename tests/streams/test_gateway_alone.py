@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from replay.simulator.script import BTC, Script
 from runtime.halt_file import Halt
 from schemas.halting import HaltClosed
 from schemas.trade import Ended, Filled
 from schemas.venue import VenueEnded, VenueRequested
 from tests.streams.alone_world import AloneWorld
 from tests.streams.crash_checks import valid
-from tests.streams.crash_scenario import ALPHA, BTC, HOT, Script
+from tests.streams.crash_scenario import ALPHA, HOT
 from tests.streams.test_halt import items, open_in
 
 FLATTEN = Halt("flatten", "ann", "kafka is away", "2026-11-21T18:00:00Z", "k1")

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from replay.simulator.script import Script
 from runtime.halt_file import Halt, HaltFile
 from schemas.halting import HaltClosed, HaltNoted
 from schemas.trade import Ended, ExecutionReported, Filled
@@ -19,7 +20,7 @@ from schemas.venue import CancelRequest, Place, VenueRequested
 from streams.gateway import GatewayShell
 from streams.halting import HaltWatch
 from tests.streams.crash_checks import valid
-from tests.streams.crash_scenario import ALPHA, HOT, Script
+from tests.streams.crash_scenario import ALPHA, HOT
 from tests.streams.crash_world import World
 from tests.streams.test_gateway_rounds import entries, with_two_entries
 

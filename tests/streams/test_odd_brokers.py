@@ -245,7 +245,7 @@ def test_a_rebalance_in_the_middle_of_another_leaves_each_record_one_reader(
     assert sorted(followers, key=id) == sorted(worker.followers._running, key=id)
     assert all(each.keys() == {(COMMANDS_CONTROL.name, 0)} for each in starts)
     worker.followers.stop()
-    worker.log.close()
+    worker.kafka.close()
 
 
 def test_a_feed_that_meets_no_broker_is_to_be_started_again_and_ends_nobody_else(

@@ -18,7 +18,7 @@ from domain.execution_desk import Desk
 from domain.policy_state import AccountPolicy
 from domain.risk_book import build_book
 from domain.risk_state import PositionsState, ResultsState
-from gateways import reports
+from gateways import refusals, reports
 from gateways.core import GatewayCore
 from gateways.orders import Fate, LiveOrder, Report, SendRequest
 from projections import simulated as projector
@@ -129,7 +129,7 @@ def end_while_unknown(patch: pytest.MonkeyPatch) -> None:
 
     def due(self: GatewayCore, live: LiveOrder, wall_us: int, room: int) -> Any:
         if not live.accepted and live.fate is not Fate.READY and _halted(self, live):
-            end = self._end(live.order, "NEVER_SENT", "the emergency came first")
+            end = refusals._never(live.order, "the emergency came first")
             return [(live.ordinal, Report(live.account, (end,), live.cause))]
         return ORIGINAL_DUE(self, live, wall_us, room)
 
@@ -172,11 +172,11 @@ def stamp_after_check(patch: pytest.MonkeyPatch) -> None:
         now_us = self._wall()
         ORIGINAL_SEND(self, source, action.stamped(now_us), now_us)
 
-    patch.setattr(GatewayShell, "_send", send)
+    patch.setattr(GatewayShell, "send", send)
     patch.setattr(GatewayShell, "_lets_out", lambda *_: True)
 
 
-ORIGINAL_SEND = GatewayShell._send
+ORIGINAL_SEND = GatewayShell.send
 
 
 def resend_on_timeout(patch: pytest.MonkeyPatch) -> None:
