@@ -44,6 +44,9 @@ def take(record: Incoming, partitions: int, *, again: bool = False) -> Envelope:
     event = _reread(record) if again else None
     if event is None:
         event = _decode(record, known, number)
+    if event.epoch is None and (event.basis or (event.after and known is not VENUE_REQUEST)):
+        # a reader would wait for the offsets it names, which may never be
+        raise RecordError("INVALID_FIELD", "basis and after are for records of a source: leave out")
     if event.type.startswith("source."):
         return event
     account = event.partitionkey
@@ -52,9 +55,6 @@ def take(record: Incoming, partitions: int, *, again: bool = False) -> Envelope:
     if known.keyed and partition_of(account, partitions) != number:
         right = partition_of(account, partitions)
         raise RecordError("WRONG_KEY", f"{account} belongs on partition {right}, not {number}")
-    if event.epoch is None and (event.basis or (event.after and known is not VENUE_REQUEST)):
-        # a reader would wait for the offsets it names, which may never be
-        raise RecordError("INVALID_FIELD", "basis and after are for records of a source: leave out")
     return event
 
 

@@ -107,7 +107,9 @@ def test_whatever_lies_on_a_topic_the_workers_go_on(topic: Topic) -> None:
     assert MAIN in accounts, "a command is answered afterwards"
 
 
-@pytest.mark.parametrize("kind", ["venue.reported.v1", "trade.signal.published.v1"])
+@pytest.mark.parametrize(
+    "kind", ["venue.reported.v1", "trade.signal.published.v1", "source.skipped.v1"]
+)
 @pytest.mark.parametrize("floor", ["basis", "after"])
 def test_an_outside_record_that_names_offsets_to_come_holds_nobody_up(
     kind: str, floor: str
