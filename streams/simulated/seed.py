@@ -251,10 +251,11 @@ def not_at_ease(world: Simulation) -> str:
     return next((w for b in world.bystanders if (w := b.behind(world))), "")
 
 
-def simulate(seed: int, bystanders: Bystanders = tuple) -> Outcome:
-    """Run a seed; never raises for a broken promise: the outcome says it."""
+def simulate(seed: int, bystanders: Bystanders = tuple, rates: Rates | None = None) -> Outcome:
+    """Run a seed; never raises for a broken promise: the outcome says it. `rates`: instead of what
+    the seed draws."""
     began = time.process_time()
-    run = Run(seed, bystanders)
+    run = Run(seed, bystanders, rates)
     world, out = run.world, Outcome(seed)
     start_us = world.now_us
     try:

@@ -10,8 +10,11 @@ from replay.simulator.found import items_of
 from replay.simulator.script import Fed, Script
 from schemas.trade import SignalPublished
 from tests.streams import crash_checks as checks
-from tests.streams.crash_scenario import HOT, scenario
+from tests.streams.crash_scenario import HOT, SCENARIOS
 from tests.streams.crash_world import ALL_PURE, World
+
+WHOLE = "whole"
+"""The scenario that most tests use."""
 
 
 @dataclass(slots=True)
@@ -45,9 +48,9 @@ class Reference:
 
 
 @cache
-def reference() -> Reference:
-    """Made once a process; it takes a tenth of a second."""
-    ref = Reference(list(scenario()))
+def reference(name: str = WHOLE) -> Reference:
+    """A scenario without a crash; made once a process, it takes a tenth of a second."""
+    ref = Reference(list(SCENARIOS[name]()))
     world = World()
     for topic, event in ref.events:
         ref.starts.append(world.tick)
@@ -66,9 +69,9 @@ def reference() -> Reference:
 
 
 @cache
-def states(event: int, name: str) -> list[Any]:
+def states(event: int, name: str, scenario: str = WHOLE) -> list[Any]:
     """States of a worker's sources in the reference after an event."""
-    world = World.thawed(reference().frozen[event + 1])
+    world = World.thawed(reference(scenario).frozen[event + 1])
     return _states(world, name)
 
 
@@ -76,11 +79,11 @@ def _states(world: World, name: str) -> list[Any]:
     return [checks.state(source) for source in world.live[name][0].shell.sources.values()]
 
 
-def crash(step: int, kind: str, *, to_the_end: bool = True) -> None:
+def crash(step: int, kind: str, *, to_the_end: bool = True, scenario: str = WHOLE) -> None:
     """Run the scenario with a crash of that kind at that micro-step; AssertionError, naming both,
     where anything valid changed. Not `to_the_end`: up to the end of the next event, where states
     must be what they are without the crash, so that what follows is."""
-    ref = reference()
+    ref = reference(scenario)
     at = ref.event_at(step)
     last = len(ref.events) if to_the_end else min(at + 2, len(ref.events))
     world = World.thawed(ref.frozen[at])
@@ -89,7 +92,7 @@ def crash(step: int, kind: str, *, to_the_end: bool = True) -> None:
         for topic, event in ref.events[at:last]:
             world.feed(topic, event)
         assert world.struck, "no process makes this step"
-        _compare(ref, world, last - 1)
+        _compare(ref, world, last - 1, scenario)
     except Exception as error:
         who = world.struck[0][0] if world.struck else "nobody"
         where = f"{kind} at micro-step {step} of {who} ({ref.events[at][1].type}): "
@@ -121,7 +124,7 @@ def crash_and_stop(step: int, *, late_ms: int) -> None:
         raise AssertionError(f"late at micro-step {step}: {error!r}") from error
 
 
-def _compare(ref: Reference, world: World, event: int) -> None:
+def _compare(ref: Reference, world: World, event: int, scenario: str) -> None:
     found = checks.valid(world)
     checks.check(world, found)
     name = world.struck[0][0]
@@ -134,7 +137,7 @@ def _compare(ref: Reference, world: World, event: int) -> None:
             assert len(records) == len(wrote[source]), (
                 f"{source} wrote {len(wrote[source])} records, {len(records)} without the kill"
             )
-        assert _states(world, name) == states(event, name), "its state differs"
+        assert _states(world, name) == states(event, name, scenario), "its state differs"
     got = checks.outcome(found)
     assert got == ref.outcomes[event], f"fills or equity differ: {got}, not {ref.outcomes[event]}"
     checks.verify(world, found, {name} if name in ALL_PURE else ("venue",))

@@ -1,13 +1,13 @@
-"""The small scenario of the crash tests: outside events, fed one at a time.
+"""The small scenarios of the crash tests: outside events, fed one at a time.
 
-Accounts alpha and hot stand on partition 0, main on partition 1. alpha and hot are stopped out by
-one price (one fact, two records of one source). Then an emergency, entries refused, a reset, an
-entry again, a policy change, a rejected command and an opposite signal.
+The first: accounts alpha and hot stand on partition 0, main on partition 1. alpha and hot are
+stopped out by one price (one fact, two records of one source). Then an emergency, entries refused,
+a reset, an entry again, a policy change, a rejected command and an opposite signal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from replay.simulator.script import Fed, Script
+from replay.simulator.script import BTC, Fed, Script
 
 PARTITIONS = 2
 ALPHA, HOT, MAIN = "alpha", "hot", "main"
@@ -44,3 +44,59 @@ def scenario() -> Iterator[Fed]:
     yield s.price("38950", 45)
     yield s.tick()
     yield s.signal(MAIN, "SELL")
+
+
+def _open(s: Script, *accounts: str) -> Iterator[Fed]:
+    yield s.instruments()
+    yield s.warm_up("40000", "1")
+    yield s.price("40000")
+    yield s.tick()
+    for account in accounts:
+        yield s.policy(account, 0, cooldown_s=0)
+
+
+def hands() -> Iterator[Fed]:
+    """People at work: LIMIT entries that rest, fill or are cancelled; reduce, pause, close."""
+    s = Script()
+    yield from _open(s, ALPHA, MAIN)
+    yield s.intent(MAIN, "BUY", BTC, "39900")
+    yield s.intent(ALPHA, "BUY", BTC, "39800")
+    yield s.price("39850")
+    yield s.reduce(MAIN, "50")
+    yield s.cancel(ALPHA, BTC)
+    yield s.pause(ALPHA, BTC)
+    yield s.signal(ALPHA, "BUY")
+    yield s.pause(ALPHA, BTC, resume=True)
+    yield s.signal(ALPHA, "SELL")
+    yield s.close(MAIN, BTC)
+    yield s.close(MAIN, BTC)
+    yield s.price("39840", 45)
+    yield s.tick()
+
+
+def storm() -> Iterator[Fed]:
+    """Emergencies of two accounts with an entry that rests, a fall through the third one's stop,
+    a second emergency while the first is latched, resets, and an entry after them."""
+    s = Script()
+    yield from _open(s, ALPHA, HOT, MAIN)
+    yield s.signal(ALPHA, "BUY")
+    yield s.signal(MAIN, "BUY")
+    yield s.intent(HOT, "BUY", BTC, "39000")
+    yield s.stop(HOT)
+    yield s.stop(ALPHA)
+    yield s.stop(ALPHA)
+    yield s.reset(MAIN)
+    yield s.price("36000")
+    yield s.tick()
+    yield s.reset(HOT)
+    yield s.reset(ALPHA)
+    yield s.signal(HOT, "SELL")
+    yield s.price("36010", 45)
+    yield s.tick()
+
+
+SCENARIOS: dict[str, Callable[[], Iterator[Fed]]] = {
+    "whole": scenario,
+    "hands": hands,
+    "storm": storm,
+}

@@ -13,6 +13,8 @@ from tests.streams.crash_world import KINDS, NAMES, World
 
 LONG = 4
 """One crash in so many is followed to the end of the scenario, with `--full` every one."""
+SOME = 40
+"""One crash in so many of the other scenarios is in the suite."""
 REPORTS = "venue.report/0"
 
 
@@ -55,6 +57,19 @@ def test_a_crash_at_any_micro_step_changes_nothing_valid(name: str, kind: str, f
     assert steps
     for step in steps:
         crash(step, kind, to_the_end=full or step % LONG == 0)
+
+
+@pytest.mark.parametrize("scenario", ["hands", "storm"])
+@pytest.mark.parametrize("name", NAMES)
+def test_other_scenarios_at_some_micro_steps_and_in_full_at_all(
+    scenario: str, name: str, full: bool
+) -> None:
+    """Every micro-step of three scenarios; the suite takes a few of the second and third."""
+    steps = reference(scenario).steps(name)
+    assert steps
+    for turn, step in enumerate(steps if full else steps[7::SOME]):
+        for kind in KINDS if full else (KINDS[turn % len(KINDS)],):
+            crash(step, kind, scenario=scenario)
 
 
 def test_an_emergency_stop_during_a_crash_of_the_gateway_keeps_every_promise() -> None:

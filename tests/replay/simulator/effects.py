@@ -18,12 +18,14 @@ from domain.execution_desk import Desk
 from domain.policy_state import AccountPolicy
 from domain.risk_book import build_book
 from domain.risk_state import PositionsState, ResultsState
+from domain.venue_faults import FaultPlan
 from gateways import refusals, reports
 from gateways.core import GatewayCore
 from gateways.orders import Fate, LiveOrder, Report, SendRequest
 from projections import simulated as projector
 from projections import writing
 from projections.log import Cursor
+from replay.simulator.faults import Rates
 from schemas import ids
 from schemas.envelope import Envelope
 from schemas.topics import EXECUTION_RES, POSITION_UPDATE
@@ -202,3 +204,14 @@ def projector_forgets_fence(patch: pytest.MonkeyPatch) -> None:
 
 
 ORIGINAL_CURSOR = writing.cursor_of
+
+
+FOCUS: dict[str, Rates] = {
+    "end_while_unknown": Rates(venue=FaultPlan(lost_answer_every=1)),
+    "stamp_after_check": Rates(strike=0.05, kinds=(("pause", 1.0),), step_us=100),
+    "flat_from_two_topics": Rates(delay=0.3),
+    "blind_snapshot": Rates(
+        strike=0.01, kinds=(("zombie", 1.0),), snapshot_inputs=4, eager=0.25, watches=0.1
+    ),
+}
+"""Faults of the seeds that show what ordinary ones show rarely."""
