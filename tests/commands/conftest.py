@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,9 @@ from schemas.topics import partition_of
 from tests.crash_hours import crash_log
 
 
-@pytest.fixture(scope="session")
-def crash_kafka() -> Iterator[str]:
-    """Bootstrap of a broker with the real topics, filled with the crash."""
+@contextmanager
+def crash_broker() -> Iterator[str]:
+    """Bootstrap of a broker of one's own with the real topics, filled with the crash."""
     folder = Path(tempfile.mkdtemp(prefix="qt-"))
     broker = EmbeddedKafka(folder / "kafka")
     broker.start()
@@ -41,6 +42,13 @@ def crash_kafka() -> Iterator[str]:
     broker.kill()
     broker.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def crash_kafka() -> Iterator[str]:
+    """The same, shared: what is written there is for all that come after."""
+    with crash_broker() as bootstrap:
+        yield bootstrap
 
 
 class Quantum:
@@ -124,7 +132,7 @@ class Answering(threading.Thread):
 
 
 @pytest.fixture(scope="session")
-def answering(crash_kafka: str) -> Iterator[Answering]:
+def answering(crash_kafka: str) -> Iterator[None]:
     """The control processor; risk for the accounts main and doctor; execution for main."""
     numbers = sorted({partition_of(account, 8) for account in ("main", "doctor")})
     risk = [Source(build("risk", number, 8), number, 8) for number in numbers]
@@ -132,6 +140,6 @@ def answering(crash_kafka: str) -> Iterator[Answering]:
     execution = Source(build("execution", main, 8), main, 8)
     thread = Answering(crash_kafka, [Source(build("control", 0, 8), 0, 8), *risk, execution])
     thread.start()
-    yield thread
+    yield
     thread.ending.set()
     thread.join(10)

@@ -7,12 +7,7 @@ import json
 
 import pytest
 
-from commands.publish import Publisher
-from schemas.ids import natural_id
-from schemas.topics import ORDER, partition_of
-from schemas.trade import Flat, OrderData, OrderDecided
-from tests.commands.conftest import Answering, Quantum
-from tests.crash_hours import crash_log
+from tests.commands.conftest import Quantum
 
 pytestmark = pytest.mark.usefixtures("answering")
 WHO = ("--operator", "ann", "--reason", "test")
@@ -66,44 +61,17 @@ def test_policy_set_refuses_values_out_of_range_and_unknown_fields(quantum: Quan
 
 
 def test_an_emergency_is_activated_shown_and_not_reset_before_it_is_flat(quantum: Quantum) -> None:
-    done = quantum("emergency", "stop", "--account", "hot", *WHO, "--json")
+    done = quantum("emergency", "stop", "--account", "probe", *WHO, "--json")
     assert done.exit_code == 0, done.stderr
     emergency = json.loads(done.stdout)["emergency_id"]
     data = json.loads(quantum("emergency", "status", "--json").stdout)
-    assert data["accounts"]["hot"] == {"trading_state": "HALTED", "emergency": True}
-    assert [(e["id"], e["flat_at"]) for e in data["emergencies"]] == [(emergency, None)]
-    reset = quantum("emergency", "reset", "--account", "hot", *WHO)
+    probe = data["accounts"]["probe"]
+    assert (probe["trading_state"], probe["emergency"]) == ("HALTED", True)
+    found = [(e["id"], e["flat_at"]) for e in data["emergencies"] if e["account"] == "probe"]
+    assert found == [(emergency, None)]
+    reset = quantum("emergency", "reset", "--account", "probe", *WHO)
     assert reset.exit_code == 4
     assert "NOT_FLAT" in reset.stderr
-
-
-def flat(emergency: str) -> OrderDecided:
-    """The record by which execution, whose part nobody plays here, calls `probe` flat."""
-    source = f"/execution/{partition_of('probe', 8)}"
-    (*_, last) = (s.event for s in crash_log() if s.event.source == source and s.event.sequence)
-    item = Flat(
-        kind="flat", id=natural_id("test", "flat", emergency), emergency_id=emergency
-    )  # fmt: skip
-    return OrderDecided(
-        id=natural_id("test", emergency), source=source, subject="probe", time=last.time,
-        partitionkey="probe", sequence=(last.sequence or 0) + 1, epoch=last.epoch, basis=last.basis,
-        causationid=last.id, correlationid=last.id, data=OrderData(items=(item,)),
-    )  # fmt: skip
-
-
-def test_a_reset_right_after_flat_is_asked_again_until_control_has_read_it(
-    quantum: Quantum, answering: Answering, crash_kafka: str
-) -> None:
-    who = ("--account", "probe", *WHO)
-    emergency = json.loads(quantum("emergency", "stop", *who, "--json").stdout)["emergency_id"]
-    answering.deaf = ORDER.name
-    with Publisher(crash_kafka) as publisher:
-        publisher.send(flat(emergency), ORDER.name)
-    done = quantum("emergency", "reset", *who, "--json")
-    assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout)["emergency_id"] == emergency
-    assert "refused: NOT_FLAT" in done.stderr
-    assert "control has not read it yet: asking again" in done.stderr
 
 
 def test_a_trade_is_deleted_by_a_command_and_an_unknown_account_is_refused(
