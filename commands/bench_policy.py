@@ -2,8 +2,8 @@
 
 Measured in the run of `bench emergency`: each emergency and each reset is a change of policy. Every
 record of a processor names how far it had read `control` when it was made (`basis`, the gateway's
-`after`), so the first one that names the change bounds from above when the change was known there.
-Times are the broker's.
+`after`): the last one that does not name the change bounds from below when it was known there, the
+first one that does from above, as closely as the processor writes. Times are the broker's.
 """
 
 import bisect
@@ -43,26 +43,37 @@ class Change:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Milliseconds from a change to the last record without it, and to the first one with it."""
+
+    below: float
+    above: float
+
+
 def reached(log: Log, changes: Iterable[Change]) -> dict[str, Any]:
-    """Milliseconds from each change to the last processor that knew it, and of each processor."""
+    """Milliseconds from each change to the last record that did not know it (0: none), over all
+    processors and of each; `known_…`: to the first record that knew it, of the slowest of them."""
     wanted = list(changes)
     each = {name: _of(_told(log, topic), wanted) for name, topic in TOLD_BY.items()}
+    columns = [[b for b in column if b is not None] for column in zip(*each.values(), strict=True)]
     whole = [
-        max(times)
-        for number in range(len(wanted))
-        if (times := [ms for found in each.values() if (ms := found[number]) is not None])
+        Bounds(max(b.below for b in column), max(b.above for b in column))
+        for column in columns
+        if column
     ]
     return {
-        "n": len(whole),
-        **summary(whole),
+        **_figures(whole),
         "processors": {
-            name: {
-                "n": sum(ms is not None for ms in found),
-                **summary([ms for ms in found if ms is not None]),
-            }
-            for name, found in each.items()
+            name: _figures([b for b in found if b is not None]) for name, found in each.items()
         },
     }
+
+
+def _figures(found: list[Bounds]) -> dict[str, Any]:
+    above = summary([bounds.above for bounds in found])
+    below = summary([bounds.below for bounds in found])
+    return {"n": len(found), **below, **{f"known_{name}": ms for name, ms in above.items()}}
 
 
 def _told(log: Log, topic: Topic) -> list[tuple[int, int]]:
@@ -76,13 +87,14 @@ def _told(log: Log, topic: Topic) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def _of(told: list[tuple[int, int]], changes: list[Change]) -> list[float | None]:
-    """Of each change: milliseconds to the first record that knew it; None if there is none near."""
-    found: list[float | None] = []
+def _of(told: list[tuple[int, int]], changes: list[Change]) -> list[Bounds | None]:
+    """Of each change: when it was known; None where the processor wrote nothing soon after."""
+    found: list[Bounds | None] = []
     for change in changes:
         begin = bisect.bisect_left(told, (change.at_ms, 0))
-        later = (at for at, known in told[begin:] if known > change.offset)
-        at_ms = next(later, None)
-        near = at_ms is not None and at_ms - change.at_ms <= APART_MS
-        found.append(float(at_ms - change.at_ms) if near and at_ms is not None else None)
+        end = bisect.bisect_right(told, (change.at_ms + APART_MS, 1 << 62))
+        near = told[begin:end]
+        above = next((at - change.at_ms for at, known in near if known > change.offset), None)
+        below = max((at - change.at_ms for at, known in near if known <= change.offset), default=0)
+        found.append(None if above is None else Bounds(float(below), float(above)))
     return found
