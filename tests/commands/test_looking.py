@@ -149,8 +149,12 @@ def test_policy_of_an_unknown_account_names_those_there_are(quantum: Quantum) ->
 
 def test_emergency_status_lists_states(quantum: Quantum) -> None:
     data = json.loads(quantum("emergency", "status", "--json").stdout)
-    assert data["accounts"]["main"] == {"trading_state": "ACTIVE", "emergency": False}
-    assert data["emergencies"] == []
+    assert data["accounts"]["main"] == {
+        "trading_state": "ACTIVE", "emergency": False, "governor": "NORMAL", "holds": [],
+        "hfos": "NORMAL",
+    }  # fmt: skip
+    assert {each["account"] for each in data["emergencies"]} <= {"hot"}
+    assert all(each["flat_at"] for each in data["emergencies"])
 
 
 def test_dead_letters_keep_bytes_and_place(quantum: Quantum, crash_kafka: str) -> None:

@@ -30,19 +30,20 @@ def told(quantum: Quantum, *arguments: str, code: int = 0) -> Any:
 def test_pause_and_resume_are_policy_changes_shown_by_status_and_positions(
     quantum: Quantum,
 ) -> None:
-    row = told(quantum, "pause", "BTCUSDT", "--account", "hot", *WHO)[0]
-    assert row["paused"] == ["BTCUSDT"]
-    assert told(quantum, "status")["accounts"]["hot"]["paused"] == ["BTCUSDT"]
-    positions = told(quantum, "positions", "--account", "hot")
-    assert [p["paused"] for p in positions if p["symbol"] == "BTCUSDT"] == [True]
-    assert "BTCUSDT paused" in quantum("status").stdout
-    again = quantum("pause", "BTCUSDT", "--account", "hot", *WHO)
+    symbol = told(quantum, "positions", "--account", "main")[0]["symbol"]
+    row = told(quantum, "pause", symbol, "--account", "main", *WHO)[0]
+    assert row["paused"] == [symbol]
+    assert told(quantum, "status")["accounts"]["main"]["paused"] == [symbol]
+    positions = told(quantum, "positions", "--account", "main")
+    assert [p["paused"] for p in positions if p["symbol"] == symbol] == [True]
+    assert f"{symbol} paused" in quantum("status").stdout
+    again = quantum("pause", symbol, "--account", "main", *WHO)
     assert again.exit_code == 4
     assert "NO_CHANGE" in again.stderr
-    assert told(quantum, "resume", "BTCUSDT", "--account", "hot", *WHO)[0]["paused"] == []
-    history = told(quantum, "policy", "history", "--account", "hot")
+    assert told(quantum, "resume", symbol, "--account", "main", *WHO)[0]["paused"] == []
+    history = told(quantum, "policy", "history", "--account", "main")
     assert [row["after"] for row in history[-2:]] == [
-        {"paused_symbols": ["BTCUSDT"]}, {"paused_symbols": []},
+        {"paused_symbols": [symbol]}, {"paused_symbols": []},
     ]  # fmt: skip
 
 
