@@ -2,9 +2,6 @@
 
 Goal: a test that cannot fail shows nothing. Method: each mutant is put into the real code and the
 seed, or the crash point, that was recorded as catching it is run again; with `--full` the search.
-
-Not here: `hwm_in_fold` (a high-water mark kept while folding market and positions). Nothing that is
-decided has a high-water mark yet; it comes with the drawdown breaker, where it is an own event.
 """
 
 from collections.abc import Iterator
@@ -19,7 +16,7 @@ from tests.streams.crash_runs import crash, reference
 
 SEEDS = {
     "fence_in_control": 1,
-    "epoch_by_count": 2,
+    "epoch_by_count": 26,
     "id_without_source": 1,
     "done_by_outputs": 2,
     "trust_group_offset": 1,
@@ -32,6 +29,7 @@ SEEDS = {
     "no_epoch_check": 6,
     "resend_on_timeout": 2,
     "projector_forgets_fence": 1,
+    "hwm_in_fold": 11,
     "blind_snapshot": 1,
     "end_while_unknown": 1,
     "flat_from_two_topics": 36,
