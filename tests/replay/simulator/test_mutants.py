@@ -24,15 +24,16 @@ SEEDS = {
     "gappy_producer": 1,
     "random_fill_ids": 1,
     "exposure_two_topics": 22,
-    "no_wait_after_fence": 7,
-    "no_barrier": 12,
-    "no_epoch_check": 6,
+    "no_wait_after_fence": 1,
+    "no_barrier": 27,
+    "no_epoch_check": 26,
     "resend_on_timeout": 2,
     "projector_forgets_fence": 1,
     "hwm_in_fold": 11,
     "blind_snapshot": 1,
     "end_while_unknown": 1,
-    "flat_from_two_topics": 36,
+    "stamp_after_check": 73,
+    "flat_from_two_topics": 16,
 }
 """A seed that catches each mutant, found by the search below; where `FOCUS` says so with faults of
 its own."""
