@@ -165,7 +165,10 @@ class Run:
             self.script.us = world.now_us
             world.publish(*self.script.prices(self.prices))
             world.publish(*self.script.tick(candle_s=1))
-            for us in (SECOND_US // 2, SECOND_US // 2 - 1):  # a beat may be under way at one of them
+            for us in (
+                SECOND_US // 2,
+                SECOND_US // 2 - 1,
+            ):  # a beat may be under way at one of them
                 world.run(world.now_us + us)
                 what = holds()
                 if not what:
