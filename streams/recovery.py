@@ -196,8 +196,10 @@ def _follow(
     ranges: dict[str, tuple[int, int]] = {}
     for name, output in outputs.items():
         names.setdefault(output, []).append(name)
-        if ends[name] > state[name].position:
-            ranges[output] = (state[name].position, ends[name])
+        position, end = state[name].position, ends[name]
+        if end > position:  # several sources of a worker may write to one partition
+            first, last = ranges.get(output, (position, end))
+            ranges[output] = min(first, position), max(last, end)
     for record in log.read(ranges):
         try:
             event = decode(record.raw)
@@ -205,6 +207,8 @@ def _follow(
             event = None
         for name in names[record.key]:
             own = state[name]
+            if not own.position <= record.offset < ends[name]:
+                continue
             own.position = record.offset + 1
             if event is None or event.source != name:
                 continue

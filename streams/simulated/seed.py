@@ -165,10 +165,14 @@ class Run:
             self.script.us = world.now_us
             world.publish(*self.script.prices(self.prices))
             world.publish(*self.script.tick(candle_s=1))
-            world.run(world.now_us + SECOND_US - 1)
-            what = holds()
-            if not what:
-                return
+            for us in (
+                SECOND_US // 2,
+                SECOND_US // 2 - 1,
+            ):  # a beat may be under way at one of them
+                world.run(world.now_us + us)
+                what = holds()
+                if not what:
+                    return
         raise BrokenPromise(f"{why} in {REST_S} s: {what}")
 
     # ------------------------------------------------------------------ what is

@@ -6,11 +6,14 @@ from replay.simulator.found import Found
 from replay.simulator.script import Script
 from schemas.codec import RecordError, decode, encode
 from schemas.envelope import Envelope
-from schemas.sources import SourceFenced, SourceSkipped
+from schemas.ids import record_id
+from schemas.scalars import EPOCH_TEXT
+from schemas.sources import CheckpointData, SourceCheckpointed, SourceFenced, SourceSkipped
 from streams.log import Incoming
 from streams.recovery import Identity, fence, fenced_by, recover, take
 from streams.shell import Shell
 from streams.simulated.broker import Broker, InFlight, MemoryLog, ignored
+from streams.snapshots import Stand
 from tests.streams.crash_checks import state, valid
 from tests.streams.crash_runs import reference
 from tests.streams.crash_scenario import ALPHA, HOT, PARTITIONS
@@ -198,3 +201,32 @@ def test_people_may_leave_out_what_a_machine_must_not() -> None:
     assert take(Incoming("trade.signal.v5/0", 0, 0, b"alpha", raw), PARTITIONS).subject == ALPHA
     with pytest.raises(RecordError):
         take(Incoming("trade.signal.safe/0", 0, 0, b"alpha", raw), PARTITIONS)
+
+
+def test_sources_that_share_an_output_are_each_read_from_where_they_stand() -> None:
+    """Found by the simulator (seeds 55, 84, 117): safety writes to control from every partition.
+    One source stood at a snapshot, another did not, and its records up to there were not read."""
+    log = MemoryLog(Broker())
+    names = {"/safety/0": "control/0", "/safety/1": "control/0"}
+    fence(log, names, Identity("a", "a"))
+    log.append("control/0", encode(checkpoint("/safety/0", 1)), "safety", ignored)
+    log.flush()
+    stands = {"/safety/1": Stand(epoch=1, sequence=0, position=log.end("control/0"))}
+    opened = fence(log, names, Identity("b", "b"), stands)
+    assert {name: epoch for name, (epoch, _) in opened.items()} == {"/safety/0": 2, "/safety/1": 2}
+    assert [record.sequence for record in opened["/safety/0"][1]] == [1]  # type: ignore[union-attr]
+
+
+def checkpoint(source: str, sequence: int) -> SourceCheckpointed:
+    """An own record of a source in epoch 1."""
+    return SourceCheckpointed(
+        id=record_id(source, "safety", str(sequence)),
+        source=source,
+        subject="safety",
+        time=EPOCH_TEXT,
+        partitionkey="safety",
+        sequence=sequence,
+        epoch=1,
+        basis={},
+        data=CheckpointData(digest="0" * 64),
+    )

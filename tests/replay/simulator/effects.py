@@ -208,8 +208,10 @@ ORIGINAL_CURSOR = writing.cursor_of
 
 FOCUS: dict[str, Rates] = {
     "end_while_unknown": Rates(venue=FaultPlan(lost_answer_every=1)),
-    "stamp_after_check": Rates(strike=0.05, kinds=(("pause", 1.0),), step_us=100),
+    "stamp_after_check": Rates(strike=0.1, kinds=(("pause", 1.0),), step_us=100),
     "flat_from_two_topics": Rates(delay=0.3),
+    "exposure_two_topics": Rates(delay=0.3),
+    "snapshot_anywhere": Rates(strike=0.01, kinds=(("crash", 1.0),), snapshot_inputs=4),
     "blind_snapshot": Rates(
         strike=0.01, kinds=(("zombie", 1.0),), snapshot_inputs=4, eager=0.25, watches=0.1
     ),

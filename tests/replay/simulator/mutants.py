@@ -5,17 +5,23 @@ has a second guard behind the rule, that guard is taken away as well, and the do
 """
 
 from collections.abc import Callable
+from decimal import localcontext
 from typing import Any
 
 import pytest
 
 from domain import source as source_module
+from domain.average_cost import EXACT
+from domain.decider import OWN
+from domain.safety import Safety
+from domain.safety_levels import nav_of
+from domain.safety_state import equity_at, marks_now
 from domain.source import Source
 from schemas import ids
 from schemas.codec import RecordError, decode, encode
 from schemas.envelope import Envelope
 from schemas.sources import SourceFenced
-from schemas.topics import CONTROL
+from schemas.topics import CONTROL, MARKET, POSITION_UPDATE
 from schemas.validity import Validity
 from streams import recovery, shell, snapshots
 from streams.log import Log
@@ -182,6 +188,23 @@ def trust_group_offset(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(shell, "recover", recover)
 
 
+def hwm_in_fold(patch: pytest.MonkeyPatch) -> None:
+    """Safety raises its high-water mark while it folds prices and positions, instead of recording
+    that it rose: it depends on the order in which topics came."""
+
+    def tidy(_: Safety, slices: Any) -> None:
+        market = slices[MARKET.name]
+        with localcontext(EXACT):
+            for name, standing in slices[OWN].accounts.items():
+                book = slices[POSITION_UPDATE.name].accounts.get(name)
+                if book is None or book.units <= 0 or not all(map(market.mark, book.held)):
+                    continue
+                nav = nav_of(equity_at(book, marks_now(book, market)), book.units)
+                standing.high = max(standing.high, nav)
+
+    patch.setattr(Safety, "tidy", tidy)
+
+
 def blind_snapshot(patch: pytest.MonkeyPatch) -> None:
     """A snapshot is written when its checkpoint was sent, and taken whatever became of that. (Else
     a snapshot is written only behind a checkpoint that was read back, and held against its digest.)
@@ -249,7 +272,8 @@ MUTANTS: dict[str, Patch] = {
     mutant.__name__: mutant
     for mutant in (
         catchup_any_order, split_records, fence_in_control, epoch_by_count, id_without_source,
-        done_by_outputs, trust_group_offset, blind_snapshot, snapshot_anywhere, gappy_producer,
+        done_by_outputs, trust_group_offset, hwm_in_fold, blind_snapshot, snapshot_anywhere,
+        gappy_producer,
         random_fill_ids, exposure_two_topics, flat_from_two_topics, end_while_unknown,
         no_wait_after_fence, no_barrier, no_epoch_check, stamp_after_check, resend_on_timeout,
         projector_forgets_fence,
