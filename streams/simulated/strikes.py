@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 HOT = 4
 """How much likelier a process is struck that has something in flight."""
 SECOND_US = 1_000_000
+CROWD_MAX = 3
+"""Processes of a worker beyond which a death brings no second start: each could bring two more."""
 ALLOWED_US = 200_000
 """What clocks of gateway and venue may differ by."""
 
@@ -76,7 +78,8 @@ class Strikes:
         delay = int(rnd.choice((0.0, 0.02, 0.3, 1.5)) * rnd.random() * SECOND_US)
         if kind == "unreachable":
             delay = 200_000
-        if kind == "double":
+        crowd = len(world.live(actor.name)) + world.starting[actor.name]
+        if kind == "double" and crowd < CROWD_MAX:
             world.begin_at(world.now_us + delay + rnd.choice((0, 10, 200, 3000)), actor.name)
         elif world.live(actor.name) or world.starting[actor.name]:
             return

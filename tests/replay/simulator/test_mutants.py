@@ -28,7 +28,7 @@ SEEDS = {
     "exposure_two_topics": 4,
     "end_while_unknown": 1,
     "no_wait_after_fence": 2,
-    "no_barrier": 54,
+    "no_barrier": 94,
     "no_epoch_check": 4,
     "stamp_after_check": 117,
     "resend_on_timeout": 1,
