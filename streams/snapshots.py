@@ -287,10 +287,19 @@ def restore(
     for found in _newest_first(log, set(at), stands):
         fit = [whole for whole in found if _fits(whole, sources[at[whole.source]], ids)]
         ends = log.ends({sources[at[w.source]].output for w in fit})
-        spans = {sources[at[w.source]].output: w for w in fit}
-        spans = {k: w for k, w in spans.items() if 0 <= w.span[0] < w.span[1] <= ends[k]}
-        for record in log.read({key: whole.span for key, whole in spans.items()}):
-            spans[record.key].look(record)
+        spans: dict[str, list[_Whole]] = {}  # several sources of a worker may share an output
+        for whole in fit:
+            key = sources[at[whole.source]].output
+            if 0 <= whole.span[0] < whole.span[1] <= ends[key]:
+                spans.setdefault(key, []).append(whole)
+        ranges = {
+            key: (min(w.span[0] for w in among), max(w.span[1] for w in among))
+            for key, among in spans.items()
+        }
+        for record in log.read(ranges):
+            for whole in spans[record.key]:
+                if whole.span[0] <= record.offset < whole.span[1]:
+                    whole.look(record)
         for whole in fit:
             index = at[whole.source]
             why = whole.why_not() or _load(sources[index], whole)

@@ -37,6 +37,8 @@ class Broker:
     """(key, offset) -> micro-steps at which the record was appended and delivered."""
     dead: list[tuple[str, Incoming, str]] = field(default_factory=list)
     per_ms: int = 4
+    later_ms: int = 0
+    """Time that passed while nothing was appended."""
     clock_ms: Callable[[], int] | None = None
     """The broker's clock; without one, time moves with the records."""
     placed: Callable[[Incoming, int, int], None] | None = None
@@ -46,7 +48,7 @@ class Broker:
 
     def place(self, append: InFlight, step: int = 0) -> int:
         partition = self.partitions.setdefault(append.key, [])
-        at_ms = 1_700_000_000_000 + len(self.appends) // self.per_ms
+        at_ms = 1_700_000_000_000 + self.later_ms + len(self.appends) // self.per_ms
         if self.clock_ms is not None:
             at_ms = self.clock_ms()
         offset = len(partition)

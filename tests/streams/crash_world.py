@@ -227,6 +227,7 @@ class World:
         self.broker.place(append, self.tick)
 
     def feed(self, topic: str, event: Envelope) -> None:
+        self.broker.later_ms += 1  # fed to quiescence, two outside events never share one
         self.publish(topic, event)
         self.settle()
         if topic == "clock":
