@@ -7,6 +7,7 @@ was said is read back from the log. Times are the broker's, from the record of t
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,6 +16,7 @@ from typing import Any
 from commands.console import AsJson, CommandError, ExitCode, data_console, print_json, say
 from commands.demo import MARKET
 from commands.live import FeedPlan, LiveSystem
+from replay.log import RANK
 
 ACCOUNT = "drill"
 OPERATOR = "drill"
@@ -25,7 +27,8 @@ SPEED = "600"
 SIGNALS = 20
 WINDOW_MS = 1000
 """Receive window of the gateway's requests: what left before the stop may land this much later."""
-HELD_S, FLAT_S = 60.0, 30.0
+HELD_S, FLAT_S = 120.0, 60.0
+POLL_S = 0.05
 """How long a position, and the account being flat again, are waited for at most."""
 STEPS = ("activated", "block", "cancel_entries", "close", "confirm", "cancel_protection", "flat")
 
@@ -56,11 +59,13 @@ def drill(as_json: AsJson = False) -> None:
 
 
 def _rehearse(system: LiveSystem) -> dict[str, Any]:
-    """Build the book, stop, go on sending signals, wait for flat, reset; then read the log."""
+    """Build the book, stop, go on sending signals, wait for flat, reset; then say what was read."""
     from commands.asking import ask, checked
     from commands.publish import Publisher
     from domain.strategies.book import book_policy, parse_book
-    from schemas.topics import SIGNAL
+    from replay.log import starts
+    from replay.tail import Tail
+    from schemas.topics import CLOCK, EVENT_TOPICS, MARKET, SIGNAL
 
     kafka = system.kafka
     book = parse_book("long:1.5")
@@ -70,24 +75,26 @@ def _rehearse(system: LiveSystem) -> dict[str, Any]:
         "reason": "a rehearsal",
         "changes": {**book_policy(book, EQUITY), "start_equity_usdt": str(EQUITY)},
     }
-    checked(ask(kafka, _event("policy.set", opening)))
-    say("building a book of 1.5 times equity")
-    _wait(system, lambda log: log.open_positions >= 1, HELD_S, "no position was opened")
-    say("stopping the account, while signals go on coming")
-    stopped = checked(
-        ask(kafka, _event("emergency.stop", {"operator": OPERATOR, "reason": "rehearsal"}))
-    )
-    with Publisher(kafka) as publisher:
+    topics = [topic for topic in EVENT_TOPICS if topic not in (MARKET, CLOCK)]
+    with Tail(kafka, starts(kafka, topics)) as tail, Publisher(kafka) as publisher:
+        watch = _Watch(system, tail)
+        checked(ask(kafka, _event("policy.set", opening)))
+        say("building a book of 1.5 times equity")
+        watch.until(lambda log: log.open_positions >= 1, HELD_S, "no position was opened")
+        say("stopping the account, while signals go on coming")
+        stop = _event("emergency.stop", {"operator": OPERATOR, "reason": "rehearsal"})
+        stopped = checked(ask(kafka, stop))
         for number in range(SIGNALS):
             symbol = ("BTCUSDT", "ETHUSDT")[number % 2]
             item = {"symbol": symbol, "side": "BUY", "confidence": "0.9", "origin": f"d{number}"}
             publisher.send(_event("signal", {"items": [item]}), SIGNAL.name)
-    log = _wait(system, lambda log: log.at.get("flat") is not None, FLAT_S, "it is not flat")
-    say("flat; lifting the stop")
-    reset = _event("emergency.reset", {"operator": OPERATOR, "reason": "end of the rehearsal"})
-    checked(ask(kafka, reset))
-    log = _read(kafka)
-    return {**log.report(), "command_answered_ms": round(stopped.waited_ms, 1)}
+        watch.until(lambda log: "flat" in log.at, FLAT_S, "it is not flat")
+        watch.until(lambda log: log.refused >= SIGNALS, FLAT_S, "not all signals were judged")
+        say("flat; lifting the stop")
+        reset = _event("emergency.reset", {"operator": OPERATOR, "reason": "end of the rehearsal"})
+        checked(ask(kafka, reset))
+        watch.until(lambda log: log.reset is not None, FLAT_S, "the reset was not read")
+    return {**watch.log.report(), "command_answered_ms": round(stopped.waited_ms, 1)}
 
 
 def _event(kind: str, data: dict[str, Any]) -> Any:
@@ -97,27 +104,31 @@ def _event(kind: str, data: dict[str, Any]) -> Any:
     return build(full_type(kind), ACCOUNT, data, time=moment)
 
 
-def _wait(system: LiveSystem, done: Any, timeout_s: float, otherwise: str) -> "DrillLog":
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        system.check()
-        if system.interrupted:
-            raise CommandError("interrupted; everything is stopped", ExitCode.FAILED)
-        log = _read(system.kafka)
-        if done(log):
-            return log
-        time.sleep(0.2)
-    raise CommandError(f"{otherwise} within {timeout_s:g} s: see {system.run.folder}/logs")
+class _Watch:
+    """Follows the log of the run from its beginning, each record once; what it says is folded in
+    the order of the broker's times, whatever order partitions are read in."""
 
+    def __init__(self, system: LiveSystem, tail: Any) -> None:
+        self.system, self.tail = system, tail
+        self.log = DrillLog()
+        self._records: list[Any] = []
 
-def _read(kafka: str) -> "DrillLog":
-    from replay.log import read_kafka
-
-    log = DrillLog()
-    for record in read_kafka(kafka):
-        if record.event is not None and record.valid:
-            log.fold(record.event, record.timestamp_ms)
-    return log
+    def until(self, done: Callable[["DrillLog"], bool], timeout_s: float, otherwise: str) -> None:
+        """Read on until something holds. CommandError where it does not in time."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            self.system.check()
+            if self.system.interrupted:
+                raise CommandError("interrupted; everything is stopped", ExitCode.FAILED)
+            if found := self.tail.poll(POLL_S):
+                self._records += [record for record in found if record.event is not None]
+                self._records.sort(key=lambda each: (each.timestamp_ms, RANK[each.topic]))
+                self.log = DrillLog()
+                for record in self._records:
+                    self.log.fold(record.event, record.timestamp_ms)
+            if done(self.log):
+                return
+        raise CommandError(f"{otherwise} within {timeout_s:g} s: see {self.system.run.folder}/logs")
 
 
 @dataclass(slots=True)
@@ -138,6 +149,11 @@ class DrillLog:
     approved_after: int = 0
     fills: list[int] = field(default_factory=list)
     reset: int | None = None
+
+    @property
+    def refused(self) -> int:
+        """Verdicts after the stop that let nothing through."""
+        return sum(n for why, n in self.blocked.items() if why.startswith("refused"))
 
     @property
     def open_positions(self) -> int:
@@ -221,7 +237,7 @@ class DrillLog:
             failures.append(f"{self.approved_after} entries were approved after the stop")
         if any(ms > WINDOW_MS for ms in self.late_accepts):
             failures.append(f"an entry was accepted more than {WINDOW_MS} ms after the stop")
-        if sum(n for why, n in self.blocked.items() if why.startswith("refused")) < SIGNALS:
+        if self.refused < SIGNALS:
             failures.append(f"not all {SIGNALS} signals after the stop were refused")
         return {
             "passed": not failures,
