@@ -165,6 +165,21 @@ def test_while_the_broker_answers_slowly_no_entry_leaves_the_gateway(
         log.close()
 
 
+def test_a_rebalance_in_the_middle_of_another_leaves_each_record_one_reader(
+    broker: SlowKafka, folder: Path
+) -> None:
+    """A worker that was away for longer than its session is given its partitions twice at once."""
+    worker = Worker("control", broker.slow, folder, instance="twice", partitions=8)
+    with ThreadPoolExecutor(4) as pool:
+        taken = [pool.submit(worker.acquire, {(COMMANDS_CONTROL.name, 0)}) for _ in range(4)]
+        starts = [each.result(60) for each in taken]
+    followers = [t for t in threading.enumerate() if isinstance(t, Follower) and t.is_alive()]
+    assert sorted(followers, key=id) == sorted(worker.followers._running, key=id)
+    assert all(each.keys() == {(COMMANDS_CONTROL.name, 0)} for each in starts)
+    worker.followers.stop()
+    worker.kafka.close()
+
+
 def test_workers_of_different_builds_are_named_by_the_doctor(broker: SlowKafka) -> None:
     log = KafkaLog(broker.slow, "test")
     for worker, started in (("risk", "one"), ("execution", "other")):
@@ -231,21 +246,6 @@ def test_a_record_that_is_not_delivered_in_time_ends_the_process() -> None:
     )  # fmt: skip
     assert done.returncode == EXIT_DELIVERY, done.stderr
     assert "a record for control/0 was not delivered" in done.stderr
-
-
-def test_a_rebalance_in_the_middle_of_another_leaves_each_record_one_reader(
-    broker: SlowKafka, folder: Path
-) -> None:
-    """A worker that was away for longer than its session is given its partitions twice at once."""
-    worker = Worker("control", broker.slow, folder, instance="twice", partitions=8)
-    with ThreadPoolExecutor(4) as pool:
-        taken = [pool.submit(worker.acquire, {(COMMANDS_CONTROL.name, 0)}) for _ in range(4)]
-        starts = [each.result(60) for each in taken]
-    followers = [t for t in threading.enumerate() if isinstance(t, Follower) and t.is_alive()]
-    assert sorted(followers, key=id) == sorted(worker.followers._running, key=id)
-    assert all(each.keys() == {(COMMANDS_CONTROL.name, 0)} for each in starts)
-    worker.followers.stop()
-    worker.kafka.close()
 
 
 def test_a_feed_that_meets_no_broker_is_to_be_started_again_and_ends_nobody_else(

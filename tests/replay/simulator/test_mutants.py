@@ -22,7 +22,7 @@ SEEDS = {
     "trust_group_offset": 1,
     "hwm_in_fold": 22,
     "blind_snapshot": 1,
-    "snapshot_anywhere": 2,
+    "snapshot_anywhere": 60,
     "gappy_producer": 1,
     "random_fill_ids": 1,
     "exposure_two_topics": 4,
