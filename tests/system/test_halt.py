@@ -40,6 +40,10 @@ class Seen:
         assert found is not None
         return found
 
+    def is_another(self, name: str, than: int) -> bool:
+        """Whether another process of that name runs; none does while it is being started."""
+        return read_state(self.run / "processes.json")[name]["pid"] not in (None, than)
+
     def says(self, name: str) -> int:
         """A figure of the gateway's `/health`; -1 where it does not answer. `halt`: 0 nothing,
         1 entries, 2 all, 3 flatten."""
@@ -129,7 +133,7 @@ def test_a_signal_alone_halts_and_what_a_killed_gateway_had_on_disk_is_told_by_t
             wait_until((running.data / "halt.json").exists, "the file is there")
             wait_until(lambda: seen.says("buffered") > 0, "it waits on disk to be told")
             os.kill(gateway, signal.SIGKILL)
-        wait_until(lambda: seen.pid("gateway") != gateway and seen.says("halt") == 1, "obeyed")
+        wait_until(lambda: seen.is_another("gateway", gateway) and seen.says("halt") == 1, "obeyed")
         wait_until(lambda: seen.buffers() == [], "the next one has brought it into the log")
         assert [note.operator for note in seen.told(HaltNoted)][-1] == "signal"
     finally:
