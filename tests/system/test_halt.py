@@ -115,7 +115,7 @@ def test_a_halt_is_obeyed_without_kafka_and_told_when_kafka_is_back(running: Che
     wait_until(lambda: any(why in end for end in seen.ends()), "the entry was never sent")
     os.kill(gateway, signal.SIGKILL)
     wait_until(
-        lambda: seen.pid("gateway") != gateway and seen.says("halt") == 3, "it survives a kill"
+        lambda: seen.is_another("gateway", gateway) and seen.says("halt") == 3, "it survives a kill"
     )
 
     assert running.json("halt", "--lift")["lifted"]["mode"] == "flatten"
