@@ -73,12 +73,17 @@ def outcomes(
 ) -> Iterator[Outcome]:
     """Outcomes of seeds, in their order. `run`: what is done with each (:func:`one`)."""
     run = run or one
-    logging.getLogger("streams").setLevel(logging.CRITICAL)
-    if jobs == 1:
-        yield from map(run, seeds)
-        return
-    with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(run, seeds, chunksize=4)
+    workers = logging.getLogger("streams")
+    before = workers.level
+    workers.setLevel(logging.CRITICAL)  # what they say of faults that were drawn is no news
+    try:
+        if jobs == 1:
+            yield from map(run, seeds)
+            return
+        with ProcessPoolExecutor(jobs) as pool:
+            yield from pool.map(run, seeds, chunksize=4)
+    finally:
+        workers.setLevel(before)
 
 
 def one(seed: int) -> Outcome:

@@ -41,5 +41,6 @@ class Envelope(Model):
     correlationid: Id | None = None
     basis: dict[str, Count] | None = None
     after: dict[str, Count] | None = None
-    """Causal floor of a report without basis: next offsets of the single-partition topics that what
-    it reports was based on. A reader folds those topics at least up to there before it decides."""
+    """Causal floor of a record without basis: next offsets of the single-partition topics that a
+    report was based on, or that a feed's tick follows. A reader folds those topics at least up to
+    there before it decides."""

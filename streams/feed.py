@@ -31,6 +31,7 @@ from schemas.scalars import micros, time_text
 from schemas.topics import (
     CLOCK,
     EVENT_TOPICS,
+    MARKET,
     PARTITIONS_EMBEDDED,
     PROGRESS,
     TOPICS,
@@ -44,6 +45,8 @@ from streams.log import Incoming
 from streams.progress import ALL, REACTORS
 
 logger = logging.getLogger(__name__)
+PRICES = f"{MARKET.name}/0"
+"""Not all have read the last prices when a tick follows: it names how far to read first."""
 SECOND_US = 1_000_000
 REPORT_S = 0.5
 EXIT_AWAY, EXIT_INPUT = 1, 2
@@ -85,8 +88,15 @@ class Feed:
             warm_up = isinstance(event, CandlesClosed) and event.data.warm_up
             if not warm_up:
                 self._pace(event)
+                if event.source != "/feed":  # what people send names no offsets: all come so far
+                    self._barrier.agreement.require(PRICES, known[PRICES], ALL)
                 self._wait()
-            self._publish(topic, event, ALL if warm_up else REACTORS.get(event.type, ALL))
+            reactors = ALL if warm_up else REACTORS.get(event.type, ALL)
+            if isinstance(event, ClockTicked):
+                behind = {"after": {PRICES: known[PRICES]}}
+                self._publish(topic, event.model_copy(update=behind), reactors)
+            else:
+                self._publish(topic, event, reactors)
             last_time = event.time if event.source == "/feed" else last_time
             self._report(last_time)
         self._wait()

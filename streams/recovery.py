@@ -13,7 +13,7 @@ from domain.source import Source
 from schemas.codec import RecordError, decode, decode_request, encode, reread
 from schemas.envelope import Envelope
 from schemas.sources import FencedData, SourceFenced, SourceSkipped
-from schemas.topics import TOPICS, VENUE_REQUEST, Topic, partition_of
+from schemas.topics import CLOCK, TOPICS, VENUE_REQUEST, Topic, partition_of
 from schemas.validity import Validity
 from streams.log import Incoming, Log
 from streams.snapshots import Stand
@@ -44,7 +44,8 @@ def take(record: Incoming, partitions: int, *, again: bool = False) -> Envelope:
     event = _reread(record) if again else None
     if event is None:
         event = _decode(record, known, number)
-    if event.epoch is None and (event.basis or (event.after and known is not VENUE_REQUEST)):
+    floored = known is VENUE_REQUEST or (known is CLOCK and event.source == "/feed")
+    if event.epoch is None and (event.basis or (event.after and not floored)):
         # a reader would wait for the offsets it names, which may never be
         raise RecordError("INVALID_FIELD", "basis and after are for records of a source: leave out")
     if event.type.startswith("source."):

@@ -5,7 +5,7 @@ log was read: what the feed makes of the reports is what is looked at here.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
@@ -23,6 +23,7 @@ from tests.streams.crash_scenario import ALPHA
 
 FOREIGN = b"{nope"
 WATCHED = ("market/0", "clock/0", "commands.control/0")
+Feeding = Callable[[str, Path], Feed]
 ALPHAS = f"trade.signal.v5/{partition_of(ALPHA, PARTITIONS_EMBEDDED)}"
 
 
@@ -83,8 +84,18 @@ def run() -> Run:
     return Run()
 
 
-def feed(bootstrap: str, folder: Path) -> Feed:
-    return Feed(bootstrap, folder, speed=None, accounts=PARTITIONS_EMBEDDED)
+@pytest.fixture
+def feed() -> Iterator[Feeding]:
+    """Makes feeds; their producers end with the test."""
+    made: list[Feed] = []
+
+    def make(bootstrap: str, folder: Path) -> Feed:
+        made.append(Feed(bootstrap, folder, speed=None, accounts=PARTITIONS_EMBEDDED))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.log.close()
 
 
 def dying(fed: list[Fed], after: int) -> Iterator[Fed]:
@@ -107,7 +118,7 @@ def wanted(fed: list[Fed], topic: str) -> list[str]:
 
 
 def test_a_feed_that_is_killed_again_and_again_goes_on_where_its_own_records_end(
-    empty_kafka: str, log: KafkaLog, run: Run, tmp_path: Path
+    feed: Feeding, empty_kafka: str, log: KafkaLog, run: Run, tmp_path: Path
 ) -> None:
     run.grow()
     kills = (1, 3, 4, 5, 6, 11, 12)
@@ -115,7 +126,6 @@ def test_a_feed_that_is_killed_again_and_again_goes_on_where_its_own_records_end
         first = feed(empty_kafka, tmp_path)
         with pytest.raises(KilledError):
             first.run(dying(run.records, after))
-        first.log.close()
     feed(empty_kafka, tmp_path).run(run.records)
     assert ids(since(log, "market/0")) == wanted(run.records, "market")
     assert ids(since(log, "clock/0")) == wanted(run.records, "clock")
@@ -124,8 +134,20 @@ def test_a_feed_that_is_killed_again_and_again_goes_on_where_its_own_records_end
     assert len(signals) - len(set(signals)) <= len(kills), "what came after the last feed record"
 
 
+def test_each_tick_names_the_prices_that_lie_before_it(
+    feed: Feeding, empty_kafka: str, log: KafkaLog, run: Run, tmp_path: Path
+) -> None:
+    feed(empty_kafka, tmp_path).run(run.records)
+    start = log.end("clock/0"), log.end("market/0")
+    new = run.grow(3)
+    feed(empty_kafka, tmp_path).run(run.records)
+    ticks = since(log, "clock/0", start[0])
+    assert [t.id for t in ticks] == wanted(new, "clock")
+    assert [t.after for t in ticks] == [{"market/0": start[1] + n} for n in (1, 2, 3)]
+
+
 def test_the_feed_says_when_it_is_done_and_how_often_it_waited(
-    empty_kafka: str, log: KafkaLog, run: Run, tmp_path: Path
+    feed: Feeding, empty_kafka: str, log: KafkaLog, run: Run, tmp_path: Path
 ) -> None:
     feed(empty_kafka, tmp_path).run(run.records)
     new = run.grow()
@@ -138,7 +160,7 @@ def test_the_feed_says_when_it_is_done_and_how_often_it_waited(
 
 
 def test_a_finished_feed_that_is_started_again_publishes_nothing_of_its_own_again(
-    empty_kafka: str, log: KafkaLog, run: Run, tmp_path: Path
+    feed: Feeding, empty_kafka: str, log: KafkaLog, run: Run, tmp_path: Path
 ) -> None:
     run.grow(2)
     feed(empty_kafka, tmp_path).run(run.records)
@@ -148,7 +170,7 @@ def test_a_finished_feed_that_is_started_again_publishes_nothing_of_its_own_agai
 
 
 def test_somebody_else_who_writes_to_the_market_does_not_break_it(
-    empty_kafka: str, log: KafkaLog, run: Run, tmp_path: Path
+    feed: Feeding, empty_kafka: str, log: KafkaLog, run: Run, tmp_path: Path
 ) -> None:
     feed(empty_kafka, tmp_path).run(run.records)
     before = len(run.records)
@@ -178,7 +200,7 @@ def intrude(log: KafkaLog, raw: bytes | None, number: int) -> None:
 
 
 def test_files_of_another_run_are_refused_instead_of_passed_over(
-    empty_kafka: str, log: KafkaLog, run: Run, tmp_path: Path
+    feed: Feeding, empty_kafka: str, log: KafkaLog, run: Run, tmp_path: Path
 ) -> None:
     feed(empty_kafka, tmp_path).run(run.records)
     ends = {key: log.end(key) for key in WATCHED}

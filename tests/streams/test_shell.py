@@ -80,6 +80,18 @@ def test_a_verdict_is_not_decided_on_before_the_market_it_was_based_on() -> None
     assert order.causationid == decode(log[VERDICTS][-1].raw).id
 
 
+def test_a_tick_of_a_fed_run_waits_for_the_prices_that_were_published_before_it() -> None:
+    """Two partitions of one lane come in any order; an hour's equity would be told at old marks."""
+    bench, script = Bench("positions"), Script()
+    listed, price, tick = script.instruments(), script.price("40000", 60), script.tick()
+    bench.feed(*listed)
+    bench.feed(tick[0], tick[1].model_copy(update={"after": {MARKET: 2}}))
+    assert bench.shell.position("clock/0") == 0
+    bench.feed(*price)
+    assert bench.shell.position("clock/0") == 1
+    assert bench.shell.dead_letters == 0
+
+
 def test_records_behind_one_that_waits_keep_their_order_and_none_is_lost() -> None:
     log, bench = past(), Bench("execution")
     pass_on(bench, log[VERDICTS])
