@@ -3,7 +3,7 @@
 The state is a function of the vector alone, so topics are folded one after the other.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from domain.processors import build
 from domain.source import Source
@@ -30,10 +30,23 @@ def stand(spool: Spool, source: Source, basis: Mapping[str, int], sequence: int)
         records.append(head.raw)
         if head.skipped:
             skips.add(head.skipped)
-    for key in source.positions:
-        for record in spool.records_of(key):
-            if record.offset >= basis.get(key, 0):
+    further(spool, source, basis, skips)
+    for raw in records:
+        source.fold_own(decode(raw))
+    return source
+
+
+def further(
+    spool: Spool, source: Source, basis: Mapping[str, int], skips: Container[tuple[str, int]] = ()
+) -> Source:
+    """Fold inputs from where a source stands up to `basis`; returns it. Raises SequenceGap."""
+    for key, start in list(source.positions.items()):
+        end = basis.get(key, 0)
+        for record in spool.records_of(key) if start < end else ():
+            if record.offset >= end:
                 break
+            if record.offset < start:
+                continue
             try:
                 event = decode_message(
                     record[:3], record.key, record.value, partitions=spool.counts[record.topic]
@@ -42,6 +55,4 @@ def stand(spool: Spool, source: Source, basis: Mapping[str, int], sequence: int)
                 event = None
             skip = (key, record.offset) in skips
             source.fold(key, record.offset, None if skip else event)
-    for raw in records:
-        source.fold_own(decode(raw))
     return source

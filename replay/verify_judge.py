@@ -1,11 +1,12 @@
 """Which class a difference is of, and whether a record that the log lacks is missing for sure."""
 
+import copy
 from collections.abc import Iterator
+from itertools import combinations, islice
 
-from domain.source import Source
 from replay.decide_again import Moment
 from replay.decide_again import elsewhere as decide_elsewhere
-from replay.rebuilt import Make, stand
+from replay.rebuilt import Make, further, stand
 from replay.spool import Spool
 from replay.verify_findings import Class
 from replay.verify_own import Head, envelope
@@ -18,6 +19,7 @@ from schemas.validity import SequenceGap
 ELSEWHERE_MAX = 1
 CONFIRMED_MAX = 5
 DOUBTS_MAX = 20
+ORDERS_MAX = 64
 
 
 class Judge:
@@ -57,57 +59,99 @@ class Judge:
     def surely(self, walker: Walker, key: str, cause: Envelope, account: str) -> bool:
         """Whether a record that the log lacks would have been written in whatever order.
 
-        Between two own records the log does not say in which order topics were folded. Four are
-        tried: the other topics as at the own record before, as at the one after, and up to the
-        event time of the cause with and without it. Doubt is counted, not reported.
+        Between two own records the log does not say in which order topics were folded. Orders are
+        tried (:func:`vectors`) until one gives no record. Doubt is counted, not reported.
         """
         if walker.source.requests[key] or self._confirmed >= CONFIRMED_MAX:
             return True
-        if self._doubts < DOUBTS_MAX:
-            for vector in self._vectors(walker, key, cause):
-                if not self._writes(walker.source, vector, key, cause, account):
-                    break
-            else:
-                self._confirmed += 1
-                return True
+        if self._doubts < DOUBTS_MAX and self._in_any_order(walker, key, cause, account):
+            self._confirmed += 1
+            return True
         self._doubts += 1
         walker.findings.unsure += 1
         return False
 
-    def _vectors(self, walker: Walker, key: str, cause: Envelope) -> Iterator[dict[str, int]]:
+    def _in_any_order(self, walker: Walker, key: str, cause: Envelope, account: str) -> bool:
         source, target = walker.source, walker.target
         assert target is not None
         floor = {**(cause.basis or {}), **(cause.after or {})}
         low = {k: max(walker.before.get(k, 0), floor.get(k, 0)) for k in source.positions}
-        high = {k: target.basis.get(k, 0) for k in source.positions}
-        here = {key: source.positions[key]}
-        for inclusive in (True, False):
-            times = {k: self._at(k, low[k], high[k], cause.time, inclusive) for k in low}
-            yield times | here
-        yield low | here
-        yield high | here
-
-    def _at(self, key: str, low: int, high: int, time: str, inclusive: bool) -> int:
-        """Position in an input, between two others, up to an event time."""
-        if low >= high:
-            return low
-        for record in self.spool.records_of(key):
-            if record.offset >= high:
-                break
-            said = str((envelope(record.value) or {}).get("time", ""))
-            if record.offset >= low and (said > time or (said == time and not inclusive)):
-                return record.offset
-        return high
-
-    def _writes(
-        self, source: Source, vector: dict[str, int], key: str, cause: Envelope, account: str
-    ) -> bool:
-        """Whether the source writes a record about the cause where it stands at this vector."""
+        low[key] = source.positions[key]
+        high = {k: max(n, target.basis.get(k, 0)) for k, n in low.items()} | {key: low[key]}
+        skips = {target.skipped} if target.skipped else set()
         fresh = self.make(source.decider.name, source.partition, self.count)
         try:
-            there = stand(self.spool, fresh, vector, source.sequence)
+            begin = stand(self.spool, fresh, low, source.sequence)
+            begin.epoch = source.epoch
+            for vector in vectors(self.spool, low, high, cause.time):
+                there = further(self.spool, copy.deepcopy(begin), vector, skips)
+                if account not in there.decider.asks(there.slices, cause):
+                    return False
+                if there.answer(key, cause, account) is None:
+                    return False
         except SequenceGap:
-            return True
-        there.epoch = source.epoch
-        asked = account in there.decider.asks(there.slices, cause)
-        return asked and there.answer(key, cause, account) is not None
+            pass
+        return True
+
+
+def vectors(
+    spool: Spool, low: dict[str, int], high: dict[str, int], time: str
+) -> Iterator[dict[str, int]]:
+    """Where a source may have stood between two vectors when it folded a record of `time`.
+
+    The inputs up to that time, with it and without; then each choice of inputs that were read to
+    the end while the others had not come: few first, then all but few. Each with what its records
+    were based on, so none stands where no source can.
+    """
+    moved = sorted(k for k in low if low[k] < high[k])
+    between = {k: _between(spool, k, low[k], high[k]) for k in moved}
+    wanted = [
+        {
+            key: next(
+                (o for o, at, _ in found if at > time or (at == time and not same)), high[key]
+            )
+            for key, found in between.items()
+        }
+        for same in (True, False)
+    ]
+    sizes = sorted(range(len(moved) + 1), key=lambda size: min(size, len(moved) - size))
+    chosen = (c for size in sizes for c in combinations(moved, size))
+    wanted += [{k: high[k] for k in choice} for choice in islice(chosen, ORDERS_MAX)]
+    tried: list[dict[str, int]] = []
+    for each in wanted:
+        vector = _closed(low | each, between)
+        if vector not in tried:
+            tried.append(vector)
+            yield vector
+
+
+Between = list[tuple[int, str, dict[str, int]]]
+
+
+def _between(spool: Spool, key: str, low: int, high: int) -> Between:
+    """Offset, event time and causal floor of the records of an input between two positions."""
+    found: Between = []
+    for record in spool.records_of(key):
+        if record.offset >= high:
+            break
+        if record.offset >= low:
+            body = envelope(record.value) or {}
+            floor = body.get("basis") or body.get("after") or {}
+            found.append((record.offset, str(body.get("time", "")), floor))
+    return found
+
+
+def _closed(vector: dict[str, int], between: dict[str, Between]) -> dict[str, int]:
+    """The least vector from `vector` on at which everything is folded that its records need."""
+    moved = True
+    while moved:
+        moved = False
+        for key, found in between.items():
+            for offset, _, floor in found:
+                if offset >= vector[key]:
+                    break
+                for other, needed in floor.items():
+                    if other in between and vector[other] < needed:
+                        vector[other] = needed
+                        moved = True
+    return vector
