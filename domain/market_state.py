@@ -4,9 +4,10 @@ An unknown price is None and means no decision, never 0. Old news (a candle or p
 what is folded for its symbol) changes nothing.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from domain.regime import HourlyRange
 from schemas.envelope import Envelope
@@ -115,12 +116,23 @@ class Marked:
     opened_at: str = ""
 
 
+Known = TypeVar("Known", bound=Marked)
+
+
 @dataclass(slots=True)
-class MarksState:
-    """Slice of `market` for deciders that need marks and the time only."""
+class Marks(ABC, Generic[Known]):
+    """What slices share that need marks and the time only. They say what is kept of a symbol: in
+    the type of `symbols`, and by :meth:`blank`."""
 
     time: str = EPOCH_TEXT
-    symbols: dict[str, Marked] = field(default_factory=dict)
+    symbols: dict[str, Known] = field(default_factory=dict)
+
+    @abstractmethod
+    def blank(self) -> Known:
+        """A symbol of which nothing is known."""
+
+    def seen(self, known: Known) -> None:
+        """A later price was folded."""
 
     def fold(self, event: Envelope) -> bool:
         """Fold a market event; True if anything in it was news, as in :class:`MarketState`."""
@@ -130,6 +142,7 @@ class MarksState:
                 known = self._of(price.symbol)
                 if event.time > known.at:
                     known.mark, known.at = Decimal(price.mark or price.last), event.time
+                    self.seen(known)
                     news = True
         elif isinstance(event, CandlesClosed):
             for candle in event.data.items:
@@ -158,11 +171,21 @@ class MarksState:
         known = self.symbols.get(symbol)
         return known.mark if known else None
 
-    def _of(self, symbol: str) -> Marked:
+    def _of(self, symbol: str) -> Known:
         known = self.symbols.get(symbol)
         if known is None:
-            known = self.symbols[symbol] = Marked()
+            known = self.symbols[symbol] = self.blank()
         return known
+
+
+@dataclass(slots=True)
+class MarksState(Marks[Marked]):
+    """Slice of `market` for deciders that need marks and the time only."""
+
+    symbols: dict[str, Marked] = field(default_factory=dict)
+
+    def blank(self) -> Marked:
+        return Marked()
 
 
 @dataclass(slots=True)

@@ -10,13 +10,13 @@ from decimal import Decimal, localcontext
 from typing import NamedTuple
 
 from domain.average_cost import EXACT, ZERO
+from domain.market_state import Marked, Marks
 from domain.safety_levels import KEPT_US, Seen, nav_of, units_after
 from domain.skipping import Outside
 from schemas.envelope import Envelope
-from schemas.market import CandlesClosed, FundingSettled, InstrumentsListed, PricesObserved
 from schemas.positions import EquityItem, PositionItem, PositionUpdated
 from schemas.safety import SAFETY_TYPES, FlashCrashDetected, Hold, Level
-from schemas.scalars import EPOCH_TEXT, dec, micros
+from schemas.scalars import dec, micros
 
 SECOND_US = 1_000_000
 
@@ -108,59 +108,39 @@ def _fold(book: Book, told: EquityItem, moved: list[PositionItem], time: str) ->
 
 
 @dataclass(slots=True)
-class Watched:
+class Watched(Marked):
     """One symbol: its last price, and those of the last minutes, at most one a second."""
 
-    mark: Decimal | None = None
-    at: str = EPOCH_TEXT
-    opened_at: str = ""
     recent: list[Seen] = field(default_factory=list)
     """Time and mark, oldest first, with the one that held at the beginning."""
 
 
 @dataclass(slots=True)
-class SafetyMarket:
+class SafetyMarket(Marks[Watched]):
     """Slice of `market`: marks of the last six minutes."""
 
-    time: str = EPOCH_TEXT
     symbols: dict[str, Watched] = field(default_factory=dict)
     outside: Outside | None = field(default=None, compare=False, repr=False)
     """Runs that fold in bulk: where prices are looked up when they are wanted."""
 
-    def fold(self, event: Envelope) -> bool:
-        """Fold a market event; True if anything in it was news."""
-        news = isinstance(event, InstrumentsListed)
-        if isinstance(event, PricesObserved):
-            at = micros(event.time)
-            for price in event.data.items:
-                known = self._of(price.symbol)
-                if event.time > known.at:
-                    known.mark, known.at = Decimal(price.mark or price.last), event.time
-                    _remember(known, at, known.mark)
-                    news = True
-        elif isinstance(event, CandlesClosed):
-            for candle in event.data.items:
-                known = self._of(candle.symbol)
-                if candle.opened_at > known.opened_at:
-                    known.opened_at, news = candle.opened_at, True
-        elif isinstance(event, InstrumentsListed):
-            for item in event.data.items:
-                self._of(item.symbol)
-        else:
-            news = isinstance(event, FundingSettled) and event.time >= self.time
-        if news and event.time > self.time:
-            self.time = event.time
-        return news
+    def blank(self) -> Watched:
+        return Watched()
+
+    def seen(self, known: Watched) -> None:
+        assert known.mark is not None
+        at, recent = micros(known.at), known.recent
+        if recent and at - recent[-1].at < SECOND_US:
+            recent[-1] = Seen(recent[-1].at, known.mark)
+            return
+        recent.append(Seen(at, known.mark))
+        while len(recent) > 1 and recent[1].at <= at - KEPT_US:
+            del recent[0]
 
     def skip(self, outside: Outside) -> None:
         """Take over what folding everything up to a place would have left; what is rarely asked for
         (:meth:`settle`) only when it is."""
-        self.time, self.outside = outside.market_time, outside
-        for symbol, known in self.symbols.items():
-            last = outside.last(symbol)
-            if last is not None:
-                known.mark, known.at = last.price, last.at
-            known.opened_at = outside.opened_at(symbol)
+        Marks.skip(self, outside)
+        self.outside = outside
 
     def settle(self) -> None:
         """Look up the prices of the last minutes, if they were skipped."""
@@ -168,26 +148,6 @@ class SafetyMarket:
             for symbol, known in self.symbols.items():
                 known.recent = [Seen(*seen) for seen in self.outside.recent(symbol, KEPT_US)]
             self.outside = None
-
-    def mark(self, symbol: str) -> Decimal | None:
-        known = self.symbols.get(symbol)
-        return known.mark if known else None
-
-    def _of(self, symbol: str) -> Watched:
-        known = self.symbols.get(symbol)
-        if known is None:
-            known = self.symbols[symbol] = Watched()
-        return known
-
-
-def _remember(known: Watched, at: int, mark: Decimal) -> None:
-    recent = known.recent
-    if recent and at - recent[-1].at < SECOND_US:
-        recent[-1] = Seen(recent[-1].at, mark)
-        return
-    recent.append(Seen(at, mark))
-    while len(recent) > 1 and recent[1].at <= at - KEPT_US:
-        del recent[0]
 
 
 @dataclass(slots=True)

@@ -165,11 +165,9 @@ class Run:
             self.script.us = world.now_us
             world.publish(*self.script.prices(self.prices))
             world.publish(*self.script.tick(candle_s=1))
-            for us in (
-                SECOND_US // 2,
-                SECOND_US // 2 - 1,
-            ):  # a beat may be under way at one of them
-                world.run(world.now_us + us)
+            began = world.now_us
+            for part in (2, 4, 6, 7, 8):  # a beat may be under way at some of them
+                world.run(began + SECOND_US * part // 8 - (part == 8))
                 what = holds()
                 if not what:
                     return

@@ -6,11 +6,9 @@ that is stopped (SIGSTOP), a real foreign client that was in the group first, re
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +18,6 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer
 
-from commands import topics_apply
 from commands.asking import ask
 from commands.publish import build
 from runtime.kafka import EmbeddedKafka
@@ -28,6 +25,7 @@ from runtime.logs import confluent_logger
 from runtime.settings import ROOT
 from schemas.topics import SIGNAL
 from streams.worker import EXIT_STRANGER
+from tests.streams.conftest import own_broker
 from tests.streams.test_workers_watched import get, start, stop, wait_ready
 
 GAVE_UP = """
@@ -51,23 +49,8 @@ STALL_S = 25.0 if os.environ.get("QUANTUM_TEST_FULL") else 11.0
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[EmbeddedKafka]:
-    folder = Path(tempfile.mkdtemp(prefix="qt-"))
-    found = EmbeddedKafka(folder / "kafka")
-    found.start()
-    topics_apply.apply(found.bootstrap)
-    yield found
-    found.kill()
-    found.stop()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="qt-"))
-    yield made
-    for output in made.glob("*.out"):
-        assert "Traceback" not in output.read_text(), output
-    shutil.rmtree(made, ignore_errors=True)
+    with own_broker(EmbeddedKafka) as found:
+        yield found
 
 
 class Foreign(threading.Thread):

@@ -6,11 +6,9 @@ what it misunderstands. Method: a real broker behind a proxy that delays, real w
 
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -42,6 +40,7 @@ from streams.gateway import GatewayShell
 from streams.kafka_log import EXIT_DELIVERY, KafkaLog
 from streams.recovery import Identity
 from streams.worker import Worker
+from tests.streams.conftest import own_broker
 from tests.streams.slow_broker import SlowKafka
 from tests.streams.test_workers_watched import start, stop, wait_ready
 
@@ -60,14 +59,8 @@ NOON = "2021-05-19T12:00:00.000000Z"
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[SlowKafka]:
-    folder = Path(tempfile.mkdtemp(prefix="qt-"))
-    found = SlowKafka(folder / "kafka")
-    found.start()
-    topics_apply.apply(found.slow)
-    yield found
-    found.kill()
-    found.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with own_broker(SlowKafka, lambda broker: broker.slow) as found:
+        yield found
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,15 +76,6 @@ def lonely(
     yield folder, process
     process.kill()
     process.wait()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="qt-"))
-    yield made
-    for output in made.glob("*.out"):
-        assert "Traceback" not in output.read_text(), output
-    shutil.rmtree(made, ignore_errors=True)
 
 
 def opens(bootstrap: str, account: str) -> str:
