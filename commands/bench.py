@@ -70,6 +70,9 @@ def emergency(
     unread: Annotated[int, typer.Option(min=0, max=300_000, help="Signals before each.")] = 30_000,
     accounts: Annotated[int, typer.Option(min=1, max=1000)] = 16,
     symbols: Annotated[int, typer.Option(min=1, max=50)] = 50,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make the tables anew meanwhile, again and again.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """From an emergency to the last request that increases risk, every lower lane saturated.
@@ -78,6 +81,7 @@ def emergency(
     Examples:
       ./quantum bench emergency
       ./quantum bench emergency --emergencies 5 --unread 2000 --json
+      ./quantum bench emergency --rebuild
 
     Times are the broker's: from `emergency.activated` to the last entry sent to the venue for that
     account; `command_…` counts from the command. Accounts are stopped in turn, the others trade on.
@@ -93,7 +97,7 @@ def emergency(
         world = World(system, accounts=accounts, symbols=symbols)
         try:
             world.open()
-            figures = measure(world, emergencies=emergencies, unread=unread)
+            figures = measure(world, emergencies=emergencies, unread=unread, rebuild=rebuild)
         finally:
             world.close()
     _show(figures, before, as_json)

@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, Message
 
 from commands.bench_machine import cpu_seconds, spent, summary
 from commands.bench_policy import Change, reached
+from commands.bench_rebuilds import Rebuilds
 from commands.bench_relay import FLOOR
 from commands.bench_speed import start_floor
 from commands.bench_world import World, wall_us
@@ -208,8 +209,11 @@ class Flood:
             self.world.send(signal)
 
 
-def emergency(world: World, *, emergencies: int, unread: int) -> dict[str, Any]:
-    """`emergencies` of them, each with at least `unread` signals before it."""
+def emergency(
+    world: World, *, emergencies: int, unread: int, rebuild: bool = False
+) -> dict[str, Any]:
+    """`emergencies` of them, each with at least `unread` signals before it. `rebuild`: meanwhile
+    the tables are made anew, again and again."""
     start_floor(world)
     witness = Witness(world)
     flood = Flood(world, witness, unread)
@@ -218,8 +222,10 @@ def emergency(world: World, *, emergencies: int, unread: int) -> dict[str, Any]:
     gc.freeze()
     used = cpu_seconds(world.system.supervisor.pids())
     began = time.monotonic()
+    rebuilds = Rebuilds(world.system, wanted=rebuild)
     try:
-        _run(world, witness, flood, emergencies)
+        with rebuilds:
+            _run(world, witness, flood, emergencies, rebuilds)
     finally:
         witness.close()
     seconds = time.monotonic() - began
@@ -244,6 +250,7 @@ def emergency(world: World, *, emergencies: int, unread: int) -> dict[str, Any]:
         "approved": approved,
         "rejected": rejected,
         "entries_sent": sum(map(len, witness.risky.values())),
+        **(rebuilds.figures() if rebuild else {}),
         "accounts": len(world.accounts),
         "symbols": len(world.symbols),
         "seconds": round(seconds, 1),
@@ -252,7 +259,7 @@ def emergency(world: World, *, emergencies: int, unread: int) -> dict[str, Any]:
     }
 
 
-def _run(world: World, witness: Witness, flood: Flood, wanted: int) -> None:
+def _run(world: World, witness: Witness, flood: Flood, wanted: int, rebuilds: Rebuilds) -> None:
     turn = deque(world.accounts)
     last = moved = checked = time.monotonic()
     last += STALLED_S  # no emergency before entries flow
@@ -263,6 +270,7 @@ def _run(world: World, witness: Witness, flood: Flood, wanted: int) -> None:
         if now - checked > 0.25:
             checked = now
             world.check()
+            rebuilds.look()
         for flat in witness.to_reset():
             flat.reset_id = _command(world, "emergency.reset", flat.account)
             moved = now

@@ -24,6 +24,7 @@ from projections.memory import memory_mib
 from projections.reading import READ_MAX, consumer, runs
 from projections.text_rows import COLUMNS, STATES, Key
 from projections.trusted import DistrustError, TrustedFold
+from runtime.priority import stand_back
 from runtime.security import postgres_secret
 from schemas.validity import Validity
 
@@ -250,6 +251,7 @@ def main(pipes: list[str]) -> NoReturn:
     only where a record needs them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    stand_back("rebuild")
     gc.freeze()
     gc.disable()
     ends = [(int(pipes[n]), int(pipes[n + 1])) for n in range(0, len(pipes), 2)]

@@ -20,6 +20,7 @@ from projections.projector import Projector
 from projections.reports import Reports
 from projections.writing import OvertakenError
 from runtime import entry, logs
+from runtime.priority import stand_back
 from runtime.settings import Settings
 
 log = logging.getLogger("projections.worker")
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("kafka", "postgres"):
         if getattr(given, name) is None:
             known.error(f"say --{name}, or set QUANTUM_{name.upper()}")
+    stand_back("projector")
     logs.configure("projector", given.folder)
     projector = Projector(given.kafka, given.postgres)
     ending = threading.Event()

@@ -25,6 +25,7 @@ from runtime import entry, logs
 from runtime.build import code_digest
 from runtime.halt_file import HaltFile
 from runtime.health import HealthServer
+from runtime.priority import stand_back
 from runtime.settings import Settings
 from schemas.codec import encode
 from schemas.control import WorkerNotice, WorkerNoticeData, WorkerStarted, WorkerStartedData
@@ -359,6 +360,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = known.parse_args(arguments)
     if options.kafka is None:
         known.error("say --kafka HOST:PORT, or set QUANTUM_KAFKA")
+    stand_back(options.processor)
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.processor == "gateway":
         block_signals()
