@@ -218,9 +218,9 @@ def read_kafka(
 ) -> Iterator[LogRecord]:
     """Records of `topics` in append order, up to the ends seen at the start, or for ever.
 
-    Ties of one millisecond are broken by basis (a cause before what was decided on it), then along
-    the chain of topics. `since`: append time in ms; older records are read for validity and not
-    yielded. Raises KafkaUnreachableError; while following, a broker that goes is waited for.
+    A cause comes before what was decided on it, whatever their times; ties of one millisecond are
+    broken along the chain of topics. `since`: append time in ms; older records are read for
+    validity and not yielded. Raises KafkaUnreachableError; while following, a broker that goes is waited for.
     """
     consumer = Consumer(
         {
@@ -279,8 +279,13 @@ def _consume(consumer: Consumer) -> list[Message]:
     return [m for m in consumer.consume(BATCH, 0.05) if m.error() is None]
 
 
+def _along_the_chain(key: str) -> tuple[int, str]:
+    return RANK.get(key.rpartition("/")[0], len(RANK)), key
+
+
 class Merge:
-    """Merges partitions by append time. A partition whose end was read holds nobody back."""
+    """Merges partitions by append time, a cause before what was decided on it. A partition whose
+    end was read holds nobody back."""
 
     def __init__(self, begin: dict[str, int], until: dict[str, int]) -> None:
         self.heads: dict[str, deque[LogRecord]] = {key: deque() for key in begin}
@@ -331,21 +336,28 @@ class Merge:
             yield self._pop(full)
 
     def _pop(self, full: list[str]) -> LogRecord:
-        earliest = min(self.heads[key][0].timestamp_ms for key in full)
-        ties = [key for key in full if self.heads[key][0].timestamp_ms == earliest]
+        """The earliest record; one that was decided on records that were not given yet waits for
+        them (clocks of brokers differ, and a millisecond holds many)."""
+        heads = self.heads
+        earliest = min(heads[key][0].timestamp_ms for key in full)
+        ties = [key for key in full if heads[key][0].timestamp_ms == earliest]
         if len(ties) > 1:
-            ties.sort(key=lambda key: (RANK.get(key.rpartition("/")[0], len(RANK)), key))
-        chosen = next((key for key in ties if self._covered(self.heads[key][0])), ties[0])
-        record = self.heads[chosen].popleft()
+            ties.sort(key=_along_the_chain)
+        chosen = next((key for key in ties if self._covered(heads[key][0])), None)
+        if chosen is None:
+            later = sorted(full, key=lambda k: (heads[k][0].timestamp_ms, *_along_the_chain(k)))
+            chosen = next((key for key in later if self._covered(heads[key][0])), ties[0])
+        record = heads[chosen].popleft()
         self.given[chosen] = record.offset + 1
         return self._judged(chosen, record)
 
     def _covered(self, record: LogRecord) -> bool:
         """Whether everything the record was decided on was yielded."""
-        if record.event is None or record.event.basis is None:
+        event = record.event
+        if event is None or not (floor := event.basis or event.after):
             return True
         given = self.given
-        return all(given.get(key, at) >= at for key, at in record.event.basis.items())
+        return all(given.get(key, at) >= at for key, at in floor.items())
 
     def _record(self, message: Message, key: str) -> LogRecord:
         return record_of(message, self.counts[key.rpartition("/")[0]])

@@ -109,6 +109,29 @@ def test_a_record_comes_after_everything_it_was_based_on(
             assert record.event.basis[f"{b}/0"] == folded
 
 
+def test_a_cause_comes_first_even_where_another_brokers_clock_was_ahead(
+    kafka: EmbeddedKafka, topics: list[str], write: Write
+) -> None:
+    a, b = topics
+    write(a, 0, encode(_fence(1)), encode(_own(1, 1, {f"{b}/0": 2})), encode(_own(1, 2)))
+    time.sleep(0.003)
+    write(b, 0, encode(_tick(1)), encode(_tick(2)), encode(_tick(3)))
+    records = list(read_kafka(kafka.bootstrap, topics))
+    assert [(r.topic, r.offset) for r in records] == [
+        (a, 0), (b, 0), (b, 1), (a, 1), (a, 2), (b, 2),
+    ]  # fmt: skip
+
+
+def test_a_record_based_on_what_lies_beyond_the_end_is_given_all_the_same(
+    kafka: EmbeddedKafka, topics: list[str], write: Write
+) -> None:
+    a, b = topics
+    write(b, 0, encode(_tick(1)))
+    write(a, 0, encode(_fence(1)), encode(_own(1, 1, {f"{b}/0": 9})))
+    records = list(read_kafka(kafka.bootstrap, topics))
+    assert [(r.topic, r.offset) for r in records] == [(b, 0), (a, 0), (a, 1)]
+
+
 def test_what_does_not_decode_is_given_with_its_bytes_and_hides_nothing(
     kafka: EmbeddedKafka, topics: list[str], write: Write
 ) -> None:
