@@ -220,7 +220,8 @@ def read_kafka(
 
     A cause comes before what was decided on it, whatever their times; ties of one millisecond are
     broken along the chain of topics. `since`: append time in ms; older records are read for
-    validity and not yielded. Raises KafkaUnreachableError; while following, a broker that goes is waited for.
+    validity and not yielded. Raises KafkaUnreachableError; while following, a broker that goes is
+    waited for.
     """
     consumer = Consumer(
         {
