@@ -7,11 +7,12 @@ through this class, so a decision is the same wherever it is taken. It does no I
 import copy
 import hashlib
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from domain.clock_state import now
 from domain.decider import OWN, Decider, Decision, Slices
+from domain.plain_state import plain
 from schemas.control import AccountResumed
 from schemas.envelope import Envelope
 from schemas.ids import record_id
@@ -368,16 +369,3 @@ class Source:
             sorted(self.slices.halted),
         ]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def plain(value: Any) -> Any:
-    """A state as nested tuples of plain values in a fixed order, however dicts were filled."""
-    if isinstance(value, dict):
-        return tuple(sorted((str(k), plain(v)) for k, v in value.items()))
-    if isinstance(value, set | frozenset):
-        return tuple(sorted(str(v) for v in value))
-    if isinstance(value, list | tuple) or type(value).__name__ == "deque":
-        return tuple(plain(v) for v in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return tuple((f.name, plain(getattr(value, f.name))) for f in fields(value) if f.repr)
-    return value if value is None or isinstance(value, int | float) else str(value)

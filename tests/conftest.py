@@ -47,28 +47,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Two processes share the suite: whole systems run one after the other in one of them, tests
-    of the session's broker and database in the other, so that neither is there twice; who is done
-    takes the other files, one after the other. (Groups of pytest-xdist 3.8 do nothing with pytest
-    9.2, which keeps the ids that xdist would mark.)"""
+    """Three processes share the suite, one more than cores, since services are waited for: whole
+    systems run one after the other in one of them, tests of the session's broker and database in
+    the second, those of workers in the third; who is done takes the other files, one after the
+    other. (Groups of pytest-xdist 3.8 do nothing with pytest 9.2, which keeps the ids that xdist
+    would mark.)"""
     scheduler = LoadScopeScheduling(config, log)
     scheduler._split_scope = share
     return scheduler
 
 
-ORDER = ("systems", "services", "benches")
+ORDER = ("systems", "services", "workers", "benches")
 SHARES = {
     "tests/system/": "systems",
     "tests/commands/test_bench.py": "benches",
     "tests/commands/": "services",
     "tests/projections/": "services",
     "tests/runtime/": "services",
-    "tests/streams/": "services",
+    "tests/streams/": "workers",
 }
 
 
 def share(nodeid: str) -> str:
-    """What a test is run together with: systems, services, benches, or only its own file."""
+    """What a test is run together with: one of :data:`ORDER`, or only its own file."""
     file = nodeid.partition("::")[0]
     return next((share for start, share in SHARES.items() if file.startswith(start)), file)
 

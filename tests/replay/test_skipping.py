@@ -15,11 +15,11 @@ from domain.clock_state import ClockState
 from domain.execution_state import ExecutionMarket
 from domain.intents import IntentsMarket
 from domain.market_state import MarketState, MarksState
+from domain.plain_state import plain
 from domain.points import path
 from domain.safety_levels import against, window
 from domain.safety_state import SafetyMarket
 from domain.signals import Signals, SignalsMarket
-from domain.source import plain
 from domain.strategies import STRATEGIES
 from domain.venue_watch import VenueMarket
 from domain.waits import EquityBound, Level, Waits

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.plain_state import plain
 from domain.policy_state import ControlState
-from domain.source import plain
 from schemas import json_schemas
 from schemas.codec import RecordError, decode, encode, renewed
 from schemas.events import ADAPTER, TYPES

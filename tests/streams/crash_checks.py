@@ -4,7 +4,8 @@ from collections.abc import Container, Iterable
 from functools import lru_cache
 from typing import Any
 
-from domain.source import Source, plain
+from domain.plain_state import plain
+from domain.source import Source
 from replay.simulator.at_rest import (
     every_order_has_one_end,
     every_request_has_one_answer,

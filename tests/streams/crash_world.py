@@ -57,6 +57,8 @@ class Process(Running):
         super().__init__(world, name)
         self.blind = 0
         """Turns for which it does not look whether it was fenced: a zombie's."""
+        self.read_at = -1
+        """How many records the log had when all inputs were last seen to be read."""
 
     def turn(self) -> bool:
         """Take a few records, send what is due, let everything in flight be delivered."""
@@ -75,10 +77,14 @@ class Process(Running):
         return moved
 
     def _take(self) -> bool:
+        appended = len(self.world.broker.appends)
+        if self.read_at == appended:
+            return False
         for key in self.at:
             if self.unread(key):
                 self.take(key)
                 return True
+        self.read_at = appended
         return False
 
 
