@@ -3,12 +3,20 @@
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from typer.testing import CliRunner, Result
 
 from commands import topics_apply
@@ -16,6 +24,7 @@ from commands.app import create
 from domain.processors import build
 from domain.source import Source
 from replay.log import LogRecord
+from replay.memory_log import Stored
 from replay.tail import Tail
 from runtime.kafka import EmbeddedKafka
 from schemas.codec import encode
@@ -32,16 +41,38 @@ def crash_broker() -> Iterator[str]:
     broker = EmbeddedKafka(folder / "kafka")
     broker.start()
     topics_apply.apply(broker.bootstrap)
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "enable.idempotence": True})
-    for stored in crash_log():
-        topic, _, number = stored.key.rpartition("/")
-        producer.produce(topic, encode(stored.event), stored.event.partitionkey, int(number))
-        producer.poll(0)
-    producer.flush(30)
+    _write_in_order(broker.bootstrap, crash_log())
     yield broker.bootstrap
     broker.kill()
     broker.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_in_order(bootstrap: str, log: Sequence[Stored]) -> None:
+    """Append records a millisecond apart. One producer sends partitions when it likes: by the
+    broker's clock they would lie in an order in which nobody ever wrote them."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+    names = sorted({stored.key.rpartition("/")[0] for stored in log})
+    _stamped_by(admin, names, "CreateTime")
+    first_ms = time.time_ns() // 1_000_000 - len(log)
+    for nth, stored in enumerate(log):
+        topic, _, number = stored.key.rpartition("/")
+        raw, key = encode(stored.event), stored.event.partitionkey
+        producer.produce(topic, raw, key, int(number), timestamp=first_ms + nth)
+        producer.poll(0)
+    producer.flush(30)
+    _stamped_by(admin, names, "LogAppendTime")
+
+
+def _stamped_by(admin: AdminClient, names: list[str], kind: str) -> None:
+    entry = ConfigEntry(
+        "message.timestamp.type", kind, incremental_operation=AlterConfigOpType.SET
+    )  # fmt: skip
+    resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
+                 for name in names]  # fmt: skip
+    for future in admin.incremental_alter_configs(resources).values():
+        future.result(10)
 
 
 @pytest.fixture(scope="session")
