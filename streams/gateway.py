@@ -131,8 +131,10 @@ class GatewayShell(Shell):
         self._arrived += control  # of one follower only; before the lock, which a round may hold
         super().receive(record)
         self._folded_control += control
-        with self._folded_more:
-            self._folded_more.notify_all()
+
+    def _received(self, record: Incoming) -> None:
+        super()._received(record)
+        self._folded_more.notify_all()
         self._wake.set()
 
     def fenced(self, record: Incoming) -> bool:
@@ -149,9 +151,7 @@ class GatewayShell(Shell):
 
     def _offer_what_was_left(self) -> None:
         if self._offering is not None:
-            with self._acks:
-                settled = not self._pending
-            self._offering.look(settled=settled)
+            self._offering.look(settled=self._underway.ends() is not None)
 
     def unresolved(self) -> int:
         return sum(source.core.unresolved for source in self.gateways.values())

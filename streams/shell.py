@@ -23,6 +23,7 @@ from streams.log import Delivered, Incoming, Log
 from streams.progress import Snapshot
 from streams.recovery import Identity, Recovered, fence, fenced_by, recover, take
 from streams.snapshots import Every, Keeper, Stand, restore
+from streams.turns import Precedence, Underway
 
 logger = logging.getLogger(__name__)
 CHECKPOINT_INPUTS = 1_000
@@ -54,11 +55,10 @@ class Shell:
         self.log = log
         self.identity = identity
         self.lock = threading.RLock()
+        self._precedence = Precedence(self.lock)
         self.sources: dict[int, Source] = {}
         self.keeper = Keeper(log, identity.topic_ids, every or Every())
-        self._ends: dict[str, int] = {}
         self._watched: dict[str, int] = {}
-        self._pending = 0
         self.dead_letters = 0
         self.halts = 0
         self.restored = 0
@@ -70,7 +70,7 @@ class Shell:
         """Called with account, cause id and error when a decision failed."""
         self.on_record: Callable[[Envelope], None] | None = None
         """Called with each record that was appended, for figures."""
-        self._acks = threading.Lock()
+        self._underway = Underway()
         self._leader: Source | None = None
         self._admits = admits
         self._make = make or self._pure
@@ -121,9 +121,7 @@ class Shell:
     def _report_what_stands(self, outputs: list[str]) -> None:
         """Answer for the ends of outputs up to the own fence: a predecessor that died between an
         append and its report told nobody, and the feed would go on before readers are there."""
-        ends = self.log.ends(outputs)
-        with self._acks:
-            self._ends |= ends
+        self._underway.answer_for(self.log.ends(outputs))
 
     def _restore(self, fresh: list[Source]) -> dict[str, Stand]:
         """Put fresh sources where their newest good snapshots stand."""
@@ -169,7 +167,7 @@ class Shell:
         backlog = list(self.log.read({k: r for k, r in ranges.items() if r[0] < r[1]}))
         backlog.sort(key=lambda r: (r.timestamp_ms, *_lane_first(r.key), r.offset))
         for record in backlog:
-            self.receive(record)
+            self._received(record)
 
     def _link(self) -> None:
         """Let sources that stand where the first one does share single-partition slices."""
@@ -209,18 +207,25 @@ class Shell:
         return self._positions.get(key, 0)
 
     def receive(self, record: Incoming) -> None:
-        """Take a record of any lane, in order within a partition; what was folded is dropped."""
-        with self.lock:
-            if record.key not in self._rank:
-                return  # nobody here reads it; whoever takes it over reads it from the log
-            queue = self._queues[record.key]
-            expected = queue[-1][0].offset + 1 if queue else self.position(record.key)
-            if record.offset < expected:
-                return
-            queue.append((record, self._take(record)))
-            if len(queue) == 1:
-                self._waiting.add(record.key)
-                self._drain()
+        """Take a record of any lane, in order within a partition; what was folded is dropped.
+        A control record is the next to be taken when it comes, whatever else waits."""
+        self._precedence.acquire(first=record.key in self._first)
+        try:
+            self._received(record)
+        finally:
+            self.lock.release()
+
+    def _received(self, record: Incoming) -> None:
+        if record.key not in self._rank:
+            return  # nobody here reads it; whoever takes it over reads it from the log
+        queue = self._queues[record.key]
+        expected = queue[-1][0].offset + 1 if queue else self.position(record.key)
+        if record.offset < expected:
+            return
+        queue.append((record, self._take(record)))
+        if len(queue) == 1:
+            self._waiting.add(record.key)
+            self._drain()
 
     def _take(self, record: Incoming) -> Envelope | RecordError:
         try:
@@ -316,14 +321,10 @@ class Shell:
     def _append(
         self, output: str, raw: bytes, message_key: str, also: Delivered | None = None
     ) -> None:
-        with self._acks:
-            self._pending += 1
+        self._underway.begin()
 
         def delivered(offset: int) -> None:
-            with self._acks:
-                self._pending -= 1
-                self._ends[output] = max(self._ends.get(output, 0), offset + 1)
-                idle = self._pending == 0
+            idle = self._underway.delivered(output, offset)
             if also:
                 also(offset)
             if idle and self.on_idle:
@@ -336,14 +337,13 @@ class Shell:
     def snapshot(self) -> Snapshot | None:
         """What this process has read and written, at one instant; None while something it appended
         is not delivered. Clears the set of types folded since the last one."""
-        with self.lock, self._acks:
-            if self._pending:
+        with self.lock:
+            if (ends := self._underway.ends()) is None:
                 return None
             folded, self._folded = self._folded, set()
             waiting = sum(len(self._queues[key]) for key in self._waiting) + self.unresolved()
-            positions, ends = dict(self._positions), dict(self._ends)
             epochs = {number: source.epoch for number, source in self.sources.items()}
-            return Snapshot(positions, ends, folded, waiting, self.event_time(), epochs)
+            return Snapshot(dict(self._positions), ends, folded, waiting, self.event_time(), epochs)
 
     def unresolved(self) -> int:
         """Orders without answer or end that are not resting: none, but for the gateway."""
