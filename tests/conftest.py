@@ -49,8 +49,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Three processes share the suite, one more than cores, since services are waited for. What is
     started once a session stays in one of them: the demo's system and what looks at it, the
-    session's broker and database; who is done takes the next of :data:`ORDER`, then other files. (Groups of pytest-xdist 3.8 do nothing with pytest 9.2, which keeps the ids that xdist
-    would mark.)"""
+    session's broker and database; who is done takes the next of :data:`ORDER`, then other files.
+    (Groups of pytest-xdist 3.8 do nothing with pytest 9.2, which keeps the ids that xdist would
+    mark.)"""
     scheduler = LoadScopeScheduling(config, log)
     scheduler._split_scope = share
     return scheduler
