@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import faust
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.exceptions import AlreadyConfiguredWarning
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -66,6 +67,7 @@ def create_app(
         consumer_group_instance_id=instance,
         processing_guarantee="at_least_once",
         broker_credentials=credentials(),
+        PartitionAssignor=assignor_of(topics),
     )
 
     class OwnPositionsConsumer(driver.Consumer):
@@ -124,6 +126,23 @@ def create_app(
 
     app.task(beats)
     return app
+
+
+def assignor_of(topics: tuple[str, ...]) -> type[PartitionAssignor]:
+    """The class by which the leader of a group gives out partitions.
+
+    A client that has just reached a broker again may know of no topic yet. Faust then gives out
+    nothing, and a static member is handed that nothing again and again, however often it is
+    started: so the process ends instead, and its successor gives out what there is."""
+
+    class WholeAssignor(PartitionAssignor):
+        def assign(self, cluster: Any, member_metadata: Any) -> Any:
+            missing = [topic for topic in topics if not cluster.partitions_for_topic(topic)]
+            if missing:
+                stop(f"the broker named no partitions of {', '.join(missing)} yet")
+            return super().assign(cluster, member_metadata)
+
+    return WholeAssignor
 
 
 def credentials() -> faust.auth.Credentials | None:
