@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from schemas.control import (
     AccountResumed,
@@ -67,6 +67,11 @@ class AccountPolicy:
     brakes: Brakes = RELEASED
     """Replaced, never changed in place."""
 
+    def __deepcopy__(self, _memo: dict[int, Any]) -> "AccountPolicy":
+        """The same: a change makes another one, and `numbers` only remembers what it says. Sources
+        that part take a copy of the whole slice, with thousands of accounts."""
+        return self
+
     def number(self, name: str) -> Decimal:
         """A limit as Decimal, by field name; section fields by their bare name."""
         known = self.numbers.get(name)
@@ -112,6 +117,10 @@ def trading_state(policy: Policy, brakes: Brakes = RELEASED, epoch: int = 0) -> 
 class ControlState:
     """Slice of `control`: the policy of every account."""
 
+    folds: ClassVar[tuple[type[Envelope], ...]] = (
+        PolicyChanged, EmergencyActivated, EmergencyWasReset, AccountResumed,
+        GovernorLevelChanged, FlashCrashDetected, HfosModeChanged, DrawdownEpochOpened,
+    )  # fmt: skip
     accounts: dict[str, AccountPolicy] = field(default_factory=dict)
 
     def fold(self, event: Envelope) -> bool:
