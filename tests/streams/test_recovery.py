@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.source import plain
+from domain.plain_state import plain
 from replay.simulator.found import Found
 from replay.simulator.script import Script
 from schemas.codec import RecordError, decode, encode
