@@ -25,6 +25,7 @@ from schemas.safety import (
 )
 from schemas.trade import Limit
 
+_FIELDS = frozenset(Policy.model_fields)
 SETTLED: tuple[Hold, ...] = ("daily_loss", "flash_crash")
 """Holds that a new drawdown epoch leaves in place."""
 
@@ -80,12 +81,12 @@ class AccountPolicy:
         return known
 
     def value(self, name: str) -> Any:
-        section = self.policy if name in Policy.model_fields else self.policy.rl_v3_live
+        section = self.policy if name in _FIELDS else self.policy.rl_v3_live
         return getattr(section, name)
 
     def limit(self, name: str) -> Limit:
         """The limit with where its value came from, for the record of a decision (POL-7)."""
-        path = name if name in Policy.model_fields else f"rl_v3_live.{name}"
+        path = name if name in _FIELDS else f"rl_v3_live.{name}"
         return Limit(name=path, value=str(self.value(name)), policy_version=self.origins.get(path))
 
     def is_emergency_mode(self) -> bool:
