@@ -63,10 +63,14 @@ class History:
         accounts = accounts_for(events, shared, kept)
         count = 0
         snapshots_at = events - behind
-        for message in self._told(shared, kept, accounts):
-            if count == snapshots_at:
+        told = self._told(shared, kept, accounts)
+        while True:
+            if count == snapshots_at:  # before the next record takes its sequence
                 self._close()
                 self._snapshots()
+            message = next(told, None)
+            if message is None:
+                break
             self._append(message)
             count += 1
         self._close()

@@ -61,7 +61,10 @@ class Decider(Protocol):
 
     def evolve(self, topic: str, state: Any, event: Envelope) -> bool:
         """Fold a valid event into its slice. Total on valid events. False: old news (a natural key
-        seen before, or older than what is folded), on which nothing is to be decided."""
+        seen before, or older than what is folded), on which nothing is to be decided.
+
+        The class of a slice may list in `folds` the classes of events that change it, and
+        `AccountResumed` if it is that of control: at a restart others are passed over."""
 
     def asks(self, slices: Slices, fact: Envelope) -> Iterable[str]:
         """Accounts to call `decide` for after folding a fact, in account order. Often none.

@@ -108,12 +108,11 @@ def _is_unprotected(desk: Desk, position: OpenPosition, ticked: bool) -> bool:
     accepted within `unprotected_s` of the first fill (a widened one: of its decision): at a tick. A
     foreign position that could not be given a stop has as long.
     """
-    allowed = int(desk.policy.value("unprotected_s")) * _MICROS_A_SECOND
     care = desk.care(position)
     if care is None or care.stop_id is None:
         if not desk.policy.value("stops_required") or desk.approved(position) is not None:
             return False
-        return ticked and desk.now - position.opened_at > allowed
+        return ticked and desk.now - position.opened_at > _unprotected_us(desk)
     stops = desk.stops(position)
     if not stops:
         return True
@@ -121,7 +120,12 @@ def _is_unprotected(desk: Desk, position: OpenPosition, ticked: bool) -> bool:
         return False
     newest = stops[-1]
     since = newest.at if newest.replaces is not None else position.opened_at
-    return desk.now - since > allowed
+    return desk.now - since > _unprotected_us(desk)
+
+
+def _unprotected_us(desk: Desk) -> int:
+    """How long a position may be without a stop, in microseconds."""
+    return int(desk.policy.value("unprotected_s")) * _MICROS_A_SECOND
 
 
 def _has_failed_stop(desk: Desk, position: OpenPosition) -> bool:

@@ -28,7 +28,11 @@ def carry_out(desk: Desk, judged: CommandJudgedData) -> None:
 def is_unwanted(desk: Desk, position: OpenPosition) -> bool:
     """Whether an entry that a close disowned made the position."""
     orders = desk.own.orders
-    return any(name in orders and orders[name].unwanted for name in position.orders)
+    for name in position.orders:
+        order = orders.get(name)
+        if order is not None and order.unwanted:
+            return True
+    return False
 
 
 def _close(desk: Desk, item: Instruction, note: str) -> None:

@@ -6,6 +6,10 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
+from schemas.envelope import Model
+
+_TEXTS: dict[int, tuple[Model, str]] = {}
+_TEXTS_KEPT = 8_192
 _AS_IS = frozenset({str, int, float, bool})
 
 
@@ -22,10 +26,23 @@ def plain(value: Any) -> Any:
         return tuple(sorted([str(v) for v in value]))
     if isinstance(value, list | tuple | deque):
         return tuple([plain(v) for v in value])
+    if isinstance(value, Model):
+        return _text_of(value)
     names = _shown(kind)
     if names is not None:
         return tuple([(name, plain(getattr(value, name))) for name in names])
     return value if isinstance(value, int | float) else str(value)
+
+
+def _text_of(value: Model) -> str:
+    """The text of a part of a record, which nobody changes: a policy has sixty fields, and each
+    checkpoint of each source tells thousands of them."""
+    known = _TEXTS.get(id(value))
+    if known is None:  # what is kept here keeps its id
+        if len(_TEXTS) >= _TEXTS_KEPT:
+            _TEXTS.clear()
+        known = _TEXTS[id(value)] = (value, str(value))
+    return known[1]
 
 
 @cache

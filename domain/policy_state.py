@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from schemas.control import (
     AccountResumed,
@@ -25,6 +25,7 @@ from schemas.safety import (
 )
 from schemas.trade import Limit
 
+_FIELDS = frozenset(Policy.model_fields)
 SETTLED: tuple[Hold, ...] = ("daily_loss", "flash_crash")
 """Holds that a new drawdown epoch leaves in place."""
 
@@ -67,6 +68,11 @@ class AccountPolicy:
     brakes: Brakes = RELEASED
     """Replaced, never changed in place."""
 
+    def __deepcopy__(self, _memo: dict[int, Any]) -> "AccountPolicy":
+        """The same: a change makes another one, and `numbers` only remembers what it says. Sources
+        that part take a copy of the whole slice, with thousands of accounts."""
+        return self
+
     def number(self, name: str) -> Decimal:
         """A limit as Decimal, by field name; section fields by their bare name."""
         known = self.numbers.get(name)
@@ -75,12 +81,12 @@ class AccountPolicy:
         return known
 
     def value(self, name: str) -> Any:
-        section = self.policy if name in Policy.model_fields else self.policy.rl_v3_live
+        section = self.policy if name in _FIELDS else self.policy.rl_v3_live
         return getattr(section, name)
 
     def limit(self, name: str) -> Limit:
         """The limit with where its value came from, for the record of a decision (POL-7)."""
-        path = name if name in Policy.model_fields else f"rl_v3_live.{name}"
+        path = name if name in _FIELDS else f"rl_v3_live.{name}"
         return Limit(name=path, value=str(self.value(name)), policy_version=self.origins.get(path))
 
     def is_emergency_mode(self) -> bool:
@@ -112,6 +118,10 @@ def trading_state(policy: Policy, brakes: Brakes = RELEASED, epoch: int = 0) -> 
 class ControlState:
     """Slice of `control`: the policy of every account."""
 
+    folds: ClassVar[tuple[type[Envelope], ...]] = (
+        PolicyChanged, EmergencyActivated, EmergencyWasReset, AccountResumed,
+        GovernorLevelChanged, FlashCrashDetected, HfosModeChanged, DrawdownEpochOpened,
+    )  # fmt: skip
     accounts: dict[str, AccountPolicy] = field(default_factory=dict)
 
     def fold(self, event: Envelope) -> bool:

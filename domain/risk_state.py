@@ -7,7 +7,8 @@ that gave it, the order that carries it out and the position update with that or
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from functools import lru_cache
+from typing import ClassVar, Literal
 
 from schemas.envelope import Envelope
 from schemas.positions import (
@@ -36,6 +37,7 @@ from schemas.trade import (
 
 ZERO = Decimal(0)
 HOUR_US = 3_600_000_000
+MINUTE_US = 60_000_000
 CARRIED_OUT = ("entry", "exit_signal")
 """Purposes of the orders that answer a verdict."""
 
@@ -48,6 +50,8 @@ class RequestsState:
     """Slice of a topic of requests: nothing is kept. True only for what is to be answered; a
     source's checkpoints and skips on the same topic are not. A command that stands on the wrong
     topic is answered too: with why."""
+
+    folds: ClassVar[tuple[type[Envelope], ...]] = ()
 
     def fold(self, event: Envelope) -> bool:
         known = isinstance(event, SignalPublished | IntentPublished)
@@ -158,9 +162,15 @@ def _forget(own: OwnAccount, now_us: int) -> None:
         if own.slots[first] > since:
             break
         del own.slots[first]
-    oldest = time_text(since)[:16]
+    oldest = _minute(since // MINUTE_US)
     for minute in [m for m in own.decided if m < oldest]:
         del own.decided[minute]
+
+
+@lru_cache(maxsize=1024)
+def _minute(minute: int) -> str:
+    """The beginning of a canonical time, up to its minute; `minute` since 1970."""
+    return time_text(minute * MINUTE_US)[:16]
 
 
 # ---------------------------------------------------------------- trade.order

@@ -27,6 +27,7 @@ from schemas.sources import (
 from schemas.topics import CONTROL
 from schemas.topics import partitions as partition_count
 from schemas.trusted import trusted
+from schemas.upcasters import names_of
 from schemas.validity import Validity
 
 
@@ -111,6 +112,18 @@ class Source:
         news = self.decider.evolve(topic, state, event)
         self.decider.tidy(self.slices)
         return news
+
+    def changes(self, key: str) -> frozenset[str] | None:
+        """Names of the types, old versions too, that change the slice of an input; None: maybe
+        all do."""
+        kinds = getattr(type(self._slice_of[key][1]), "folds", None)
+        return None if kinds is None else names_of(kinds)
+
+    def pass_over(self, key: str, offset: int, source: str, epoch: int, sequence: int) -> None:
+        """Fold a decided record whose type changes nothing in this input's slice, by its envelope:
+        only position and filter move."""
+        self.positions[key] = offset + 1
+        self.validity[key].admit_head(source, epoch, sequence, False)
 
     def fold_last(self, key: str, offset: int, events: Sequence[Envelope]) -> None:
         """Fold a run of one source's decided facts, the first at `offset`, by folding the last of

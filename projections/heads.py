@@ -13,26 +13,12 @@ from functools import lru_cache
 
 import orjson
 
+from schemas.heads import COUNT as _COUNT
+from schemas.heads import NAME as _NAME
+from schemas.heads import TIME as _TIME
 from schemas.topics import CLOCK, MARKET, VENUE_REQUEST
 
 DAYS_MAX = 100_000
-_ID = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_TIME = (
-    rb"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
-    rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z"
-)
-_COUNT = rb"(?:0|[1-9][0-9]{0,17})"
-_NAME = rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-HEAD = re.compile(
-    rb'\{"specversion":"1\.0","id":"(%(id)s)","type":"([a-z0-9._]+)",'
-    rb'"source":"(/[a-z][a-z0-9_-]*(?:/[0-9]+)?)",'
-    rb'"subject":"([A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Z0-9_]+)?)","time":"(%(time)s)",'
-    rb'"partitionkey":"(%(name)s)",(?:"sequence":(%(count)s),)?(?:"epoch":(%(count)s),)?'
-    rb'(?:"causationid":"(%(id)s)",)?(?:"correlationid":"(%(id)s)",)?'
-    % {b"id": _ID, b"time": _TIME, b"name": _NAME, b"count": _COUNT}
-)
-"""id, type, source, subject, time, account, sequence, epoch, causationid, correlationid."""
-
 _WRITER = (
     rb'\{"specversion":"1\.0","id":"([0-9a-f-]{36})","type":"%s","source":"%s",'
     rb'"subject":"([^"]*)","time":"(%s)","partitionkey":"([^"]*)",'

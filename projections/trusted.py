@@ -9,11 +9,12 @@ generated records (`tests/projections/test_trusted.py`).
 
 from typing import TYPE_CHECKING
 
-from projections.heads import HEAD, NOTHING, REAL_DAYS, is_outside_record, is_real, writer
+from projections.heads import NOTHING, REAL_DAYS, is_outside_record, is_real, writer
 from projections.reading import Moving
 from projections.text_rows import TextRows
 from projections.trusted_items import EMPTY, HANDLERS, Item, parse, shapes
 from projections.trusted_verdicts import VerdictRow, Verdicts
+from schemas.heads import HEAD
 from schemas.topics import (
     CONTROL,
     EVENT_TOPICS,

@@ -128,28 +128,34 @@ class Cursor:
         self._load()
 
     def _load(self) -> None:
-        head = self._take(_HEAD.size)
-        if not head:
+        size = _HEAD.size
+        if len(self._buffer) - self._at < size and not self._more(size):
             self.head = None
             return
-        offset, at, key, value = _HEAD.unpack(head)
-        key_bytes = None if key < 0 else self._take(key)
+        offset, at, key, value = _HEAD.unpack_from(self._buffer, self._at)
+        key_size, value_size = max(key, 0), max(value, 0)
+        whole = size + key_size + value_size
+        if len(self._buffer) - self._at < whole:
+            self._more(whole)
+        begin = self._at + size
+        middle = begin + key_size
+        self._at = end = middle + value_size
         self.head = RawRecord(
             self._topic,
             self._number,
             offset,
             at,
-            key_bytes,
-            None if value < 0 else self._take(value),
+            None if key < 0 else self._buffer[begin:middle],
+            None if value < 0 else self._buffer[middle:end],
         )
 
-    def _take(self, size: int) -> bytes:
-        at = self._at
-        if len(self._buffer) - at < size and self._path is not None:
-            with self._path.open("rb", 0) as file:
-                file.seek(self._read)
-                more = file.read(BUFFER + size)
-            self._read += len(more)
-            self._buffer, at = self._buffer[at:] + more, 0
-        self._at = at + size
-        return self._buffer[at : at + size]
+    def _more(self, size: int) -> bool:
+        """Read on, at least so many bytes from where it stands; False at the end of the file."""
+        if self._path is None:
+            return False
+        with self._path.open("rb", 0) as file:
+            file.seek(self._read)
+            more = file.read(BUFFER + size)
+        self._read += len(more)
+        self._buffer, self._at = self._buffer[self._at :] + more, 0
+        return bool(self._buffer)

@@ -162,7 +162,11 @@ class Walker(Reporter):
     def _count_lacking(self, target: Head) -> None:
         self.sync()
         positions = self.source.positions
-        self.lacking = sum(positions.get(k, n) < n for k, n in target.basis.items())
+        lacking = 0
+        for key, needed in target.basis.items():
+            if positions.get(key, needed) < needed:
+                lacking += 1
+        self.lacking = lacking
 
     # ------------------------------------------------------------------ own records
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from schemas.envelope import Envelope
 from schemas.events import ADAPTER, TYPES
 from schemas.ids import natural_id, part_id
+from schemas.rereading import structure
 from schemas.scalars import EPOCH_TEXT
 from schemas.trade import Limit, SignalJudged
 from schemas.upcasters import UPCASTERS, upcast
@@ -69,12 +70,13 @@ def decode(raw: bytes | None) -> Envelope:
 
 
 def reread(raw: bytes | None) -> Envelope:
-    """The event of bytes that :func:`decode` or :func:`decode_request` took before: the schema is
-    looked at again, the canonical form is not. Raises :class:`RecordError`."""
+    """The event of bytes that :func:`decode` or :func:`decode_request` took before: their structure
+    is looked at again, single characters and the canonical form are not. Raises
+    :class:`RecordError`."""
     if raw is None:
         raise RecordError("NOT_JSON", "the message has no value; records are never null")
     try:
-        event = _VALIDATE(raw)
+        event = structure(raw)
     except ValidationError as error:
         raise explain(raw, error) from None
     return event if event.type not in UPCASTERS else _lifted(event)

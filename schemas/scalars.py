@@ -25,6 +25,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_US = 86_400_000_000
 DAYS_KEPT = 4096
 """Days whose text and number are remembered: most times that follow each other share theirs."""
+TIMES_KEPT = 4096
+"""Times whose number is remembered: whatever happens at a candle happens to all accounts."""
 _MINUTES = tuple(f"T{minute // 60:02d}:{minute % 60:02d}:" for minute in range(1440))
 EPOCH_TEXT = "1970-01-01T00:00:00.000000Z"
 _DECIMAL = re.compile(DECIMAL_PATTERN)
@@ -45,6 +47,8 @@ def _real_day(value: str) -> str:
     return value
 
 
+CHARACTER_CHECKS = (_digits, _real_day)
+"""They let a text through as it is, or refuse it."""
 Time = Annotated[str, StringConstraints(pattern=TIME_PATTERN), AfterValidator(_real_day)]
 DecimalText = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN), AfterValidator(_digits)]
 Positive = Annotated[str, StringConstraints(pattern=POSITIVE_PATTERN), AfterValidator(_digits)]
@@ -80,6 +84,7 @@ def is_decimal(value: str) -> bool:
     return _DECIMAL.fullmatch(value) is not None
 
 
+@lru_cache(maxsize=TIMES_KEPT)
 def micros(time: str) -> int:
     """Microseconds since 1970 of a canonical time."""
     return (

@@ -6,9 +6,11 @@ An upcaster works on the record's JSON body: it is pure, adds what the older for
 the value that leaves its meaning as it was, and changes neither id, time nor position.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any
+
+from schemas.envelope import Envelope
 
 Body = dict[str, Any]
 
@@ -57,3 +59,9 @@ def newest(name: str) -> str:
     while name in UPCASTERS:
         name = UPCASTERS[name][0]
     return name
+
+
+def names_of(kinds: Iterable[type[Envelope]]) -> frozenset[str]:
+    """Names of the types of these classes, and of the older versions that are lifted to them."""
+    names = {kind.model_fields["type"].default for kind in kinds}
+    return frozenset(names | {old for old in UPCASTERS if newest(old) in names})

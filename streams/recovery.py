@@ -6,17 +6,16 @@ record, topic by topic, deciding nothing. The caller then feeds inputs from ther
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from types import MappingProxyType
 
 from domain.source import Source
-from schemas.codec import RecordError, decode, decode_request, encode, reread
+from schemas.codec import RecordError, decode, encode
 from schemas.envelope import Envelope
-from schemas.sources import FencedData, SourceFenced, SourceSkipped
-from schemas.topics import CLOCK, TOPICS, VENUE_REQUEST, Topic, partition_of
+from schemas.sources import FencedData, SourceFenced
 from schemas.validity import Validity
 from streams.log import Incoming, Log
 from streams.snapshots import Stand
+from streams.taking import Again, Recovered
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,85 +32,8 @@ class Identity:
         )
 
 
-def take(record: Incoming, partitions: int, *, again: bool = False) -> Envelope:
-    """The event of a record; RecordError when it is none, or lies under a wrong key.
-
-    again: the record was taken before, by this source in an earlier process: what was refused then
-    stands in its own records as skipped, so the bytes need not be held against their canonical form
-    once more.
-    """
-    known, number = _topic_of(record.key)
-    event = _reread(record) if again else None
-    if event is None:
-        event = _decode(record, known, number)
-    floored = known is VENUE_REQUEST or (known is CLOCK and event.source == "/feed")
-    if event.epoch is None and (event.basis or (event.after and not floored)):
-        # a reader would wait for the offsets it names, which may never be
-        raise RecordError("INVALID_FIELD", "basis and after are for records of a source: leave out")
-    if event.type.startswith("source."):
-        return event
-    account = event.partitionkey
-    if record.message_key != account.encode():
-        raise RecordError("WRONG_KEY", f"message key {record.message_key!r}, expected {account!r}")
-    if known.keyed and partition_of(account, partitions) != number:
-        right = partition_of(account, partitions)
-        raise RecordError("WRONG_KEY", f"{account} belongs on partition {right}, not {number}")
-    return event
-
-
 class OtherTopicError(RuntimeError):
     """A topic was deleted and made anew; offsets of the one before mean nothing in it."""
-
-
-@cache
-def _topic_of(key: str) -> tuple[Topic, int]:
-    topic, _, number = key.rpartition("/")
-    return TOPICS[topic], int(number)
-
-
-def _reread(record: Incoming) -> Envelope | None:
-    """None for a form that only people use, or no event at all."""
-    try:
-        return reread(record.raw)
-    except RecordError:
-        return None
-
-
-def _decode(record: Incoming, known: Topic, number: int) -> Envelope:
-    if known.people:
-        return decode_request(record.raw, topic=known.name, partition=number, offset=record.offset)
-    return decode(record.raw)
-
-
-@dataclass(slots=True)
-class Recovered:
-    """A source at the basis of its last own record. `redo`: the last cause, and the accounts it was
-    answered for, where a crash may have cut off the answers for other accounts of the partition.
-
-    Own records are appended to it as they are read, so that a long log is never held in memory.
-    """
-
-    source: Source
-    skips: set[tuple[str, int]] = field(default_factory=set)
-    basis: dict[str, int] = field(default_factory=dict)
-    cause: str | None = None
-    answered: set[str] = field(default_factory=set)
-    redo: tuple[str, Envelope] | None = None
-
-    def append(self, record: Envelope) -> None:
-        """Note the next own record, and fold it: a state is a function of its positions, in
-        whatever order topics were folded."""
-        self.note(record)
-        self.source.fold_own(record)
-
-    def note(self, record: Envelope) -> None:
-        """What the next own record says about inputs."""
-        if isinstance(record, SourceSkipped):
-            self.skips.add((f"{record.data.topic}/{record.data.partition}", record.data.offset))
-        if record.causationid != self.cause:
-            self.answered.clear()
-        self.basis, self.cause = record.basis or {}, record.causationid
-        self.answered.add(record.partitionkey)
 
 
 Finals = list[Envelope] | Recovered
@@ -252,7 +174,7 @@ def recover(
         recovered.append(found)
     inputs = {}
     for key in sorted({key for source in sources for key in source.positions}):
-        inputs[key] = _Input([r for r in recovered if key in r.source.positions], key)
+        inputs[key] = Again([r for r in recovered if key in r.source.positions], key)
     for incoming in log.read({key: each.span for key, each in inputs.items()}):
         inputs[incoming.key].fold(incoming, partitions)
     for found in recovered:
@@ -261,43 +183,3 @@ def recover(
             for record in records:
                 found.source.fold_own(record)
     return recovered
-
-
-class _Input:
-    """One input partition and the fresh sources that read it, each up to a basis of its own."""
-
-    def __init__(self, readers: list[Recovered], key: str) -> None:
-        self.readers = readers
-        self.key = key
-        starts = [r.source.positions[key] for r in readers]
-        self.bases = [
-            max(r.basis.get(key, 0), start) for r, start in zip(readers, starts, strict=True)
-        ]
-        self.span = min(starts), max(self.bases)
-        self.level = max(starts)
-        """From here on all readers stand at the same place, up to `shared`."""
-        self.shared = 0 if any(r.skips for r in readers) else min(self.bases)
-
-    def fold(self, record: Incoming, partitions: int) -> None:
-        event, offset = _event(record, partitions), record.offset
-        leader = self.readers[0].source
-        together = self.level <= offset < self.shared
-        if together:
-            leader.fold(self.key, offset, event)
-            if offset == self.shared - 1:
-                for other in self.readers[1:]:
-                    other.source.copy_input(self.key, leader)
-        for reader, basis in zip(self.readers, self.bases, strict=True):
-            if not together and reader.source.positions[self.key] <= offset < basis:
-                skip = (self.key, offset) in reader.skips
-                reader.source.fold(self.key, offset, None if skip else event)
-            last = offset == basis - 1 and not reader.source.requests[self.key]
-            if last and event and event.id == reader.cause:
-                reader.redo = (self.key, event)
-
-
-def _event(record: Incoming, partitions: int) -> Envelope | None:
-    try:
-        return take(record, partitions, again=True)
-    except RecordError:
-        return None

@@ -21,8 +21,9 @@ from schemas.sources import SourceHalted
 from schemas.topics import TOPICS, Lane
 from streams.log import Delivered, Incoming, Log
 from streams.progress import Snapshot
-from streams.recovery import Identity, Recovered, fence, fenced_by, recover, take
+from streams.recovery import Identity, fence, fenced_by, recover
 from streams.snapshots import Every, Keeper, Stand, restore
+from streams.taking import Recovered, take
 from streams.turns import Precedence, Underway
 
 logger = logging.getLogger(__name__)

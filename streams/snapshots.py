@@ -24,7 +24,7 @@ from schemas.envelope import Envelope
 from schemas.sources import SourceCheckpointed, SourceFenced
 from schemas.topics import SNAPSHOTS
 from streams.log import Incoming, Log
-from streams.state_form import Form, FormError, form_of, shape
+from streams.state_form import Form, FormError, form_of, read_model, shape
 
 logger = logging.getLogger(__name__)
 KEY = f"{SNAPSHOTS.name}/0"
@@ -309,6 +309,7 @@ def restore(
                 continue
             logger.warning("a snapshot of %s is passed over: %s", whole.source, why)
             sources[index] = make(sources[index].partition)
+    read_model.cache_clear()
     return stands
 
 

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import orjson
 from pydantic import BaseModel
 
+MODELS_KEPT = 8_192
 WHOLE_MAX = 2**53
 """Larger whole numbers travel as text: orjson takes 64 bits, other readers less."""
 
@@ -246,7 +247,14 @@ def _model(kind: type[BaseModel]) -> Form:
         return value.model_dump(mode="json")
 
     def unpack(value: Any) -> Any:
-        return kind.model_validate_json(orjson.dumps(value))
+        return read_model(kind, orjson.dumps(value))
 
     schema = orjson.dumps(kind.model_json_schema(), option=orjson.OPT_SORT_KEYS)
     return Form(pack, unpack, f"{kind.__name__} {hashlib.sha256(schema).hexdigest()[:16]}")
+
+
+@lru_cache(maxsize=MODELS_KEPT)
+def read_model(kind: type[BaseModel], raw: bytes) -> BaseModel:
+    """A part of a record from its JSON. They are never changed, so equal ones are one: the policies
+    of thousands of accounts stand in the snapshot of each source."""
+    return kind.model_validate_json(raw)

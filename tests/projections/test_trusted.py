@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from projections.fold import Fold
-from projections.heads import HEAD
 from projections.log import Cursor, absorb
 from projections.reading import Partition
 from projections.tables import FOLDED, KEYS, STORED
@@ -22,6 +21,7 @@ from projections.trusted import DistrustError, TrustedFold
 from projections.trusted_items import SHAPES
 from schemas import positions, trade
 from schemas.codec import BYTES_MAX, encode
+from schemas.heads import HEAD
 from schemas.ids import natural_id
 from schemas.reasons import EntryReason
 from schemas.topics import EVENT_TOPICS, EXECUTION_RES, ORDER, POSITION_UPDATE, TOPICS

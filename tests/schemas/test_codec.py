@@ -289,3 +289,13 @@ def test_what_was_taken_before_is_read_again_as_the_same_event() -> None:
     for wrong in (None, b"", TICK[:-1], with_price("7")):
         with pytest.raises(RecordError):
             reread(wrong)
+
+
+def test_reading_again_looks_at_the_structure_and_not_at_single_characters() -> None:
+    for text in ("2021-02-30T00:00:00.000000Z", "noon"):
+        assert reread(with_time(text)).time == text
+        with pytest.raises(RecordError):
+            decode(with_time(text))
+    for wrong in (with_price("7,"), TICK.replace(b'"candle_s"', b'"candles"')):
+        with pytest.raises(RecordError):
+            reread(wrong)

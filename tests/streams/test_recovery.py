@@ -1,7 +1,10 @@
 """Fence and restart: who writes, what of the own records is final, where inputs are taken up."""
 
+from pathlib import Path
+
 import pytest
 
+from domain.plain_state import plain
 from replay.simulator.found import Found
 from replay.simulator.script import Script
 from schemas.codec import RecordError, decode, encode
@@ -9,16 +12,19 @@ from schemas.envelope import Envelope
 from schemas.ids import record_id
 from schemas.scalars import EPOCH_TEXT
 from schemas.sources import CheckpointData, SourceCheckpointed, SourceFenced, SourceSkipped
+from streams import taking
 from streams.log import Incoming
-from streams.recovery import Identity, fence, fenced_by, recover, take
+from streams.recovery import Identity, fence, fenced_by, recover
 from streams.shell import Shell
 from streams.simulated.broker import Broker, InFlight, MemoryLog, ignored
 from streams.snapshots import Stand
+from streams.taking import take
 from tests.streams.crash_checks import state, valid
 from tests.streams.crash_runs import reference
 from tests.streams.crash_scenario import ALPHA, HOT, PARTITIONS
 from tests.streams.crash_world import ALL_PURE, NAMES, Process, World, rebuilt
 
+GOLDEN = Path(__file__).parents[2] / "schemas" / "golden"
 NAME, OUTPUT = "/risk/0", "trade.signal.safe/0"
 IDENTITY = Identity("build", "configuration", {"trade.signal.safe": "id"})
 
@@ -106,6 +112,46 @@ def test_a_restart_stands_at_the_basis_of_its_last_own_record(world: World, name
         assert recovered.source.basis() == (expected or recovered.source.basis())
         assert recovered.source.sequence == len(records)
         assert recovered.source.epoch == own[recovered.source.name][0]
+
+
+@pytest.mark.parametrize("name", ALL_PURE)
+def test_what_a_slice_does_not_fold_changes_nothing_in_it(world: World, name: str) -> None:
+    source = world.live[name][0].shell.sources[0]
+    samples = [decode(path.read_bytes()[:-1]) for path in sorted(GOLDEN.glob("*.json"))]
+    named = {key: kinds for key in source.positions if (kinds := source.changes(key)) is not None}
+    for key, kinds in named.items():
+        state = source.slices_by_key()[key]
+        for event in samples:
+            if event.type in kinds or event.type.startswith("source."):
+                continue
+            about = event.model_copy(update={"partitionkey": ALPHA})
+            before = plain(state)
+            source.decider.evolve(key.rpartition("/")[0], state, about)
+            assert plain(state) == before, f"{name} {key} {event.type}"
+    assert named or name in ("venue", "control"), "each other worker reads control"
+
+
+def test_a_restart_reads_only_envelopes_of_what_it_does_not_fold(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Incoming] = []
+
+    def noted(record: Incoming, partitions: int, *, again: bool = False) -> Envelope:
+        decoded.append(record)
+        return take(record, partitions, again=again)
+
+    monkeypatch.setattr(taking, "take", noted)
+    log = MemoryLog(world.broker)
+    fresh = [rebuilt("positions", n) for n in range(PARTITIONS)]
+    recover(log, fresh, fence(log, {s.name: s.output for s in fresh}, IDENTITY), PARTITIONS)
+    end = max(source.positions["control/0"] for source in fresh)
+    control = {r.offset for r in decoded if r.key == "control/0"}
+    marked = {
+        r.offset
+        for r in world.broker.partitions["control/0"]
+        if b'"safety.equity.marked.v1"' in (r.raw or b"") and r.offset < end
+    }
+    assert marked - control, "safety's marks are many, and positions keeps nothing of them"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,9 +25,10 @@ from schemas.topics import CONTROL, MARKET, POSITION_UPDATE
 from schemas.validity import Validity
 from streams import recovery, shell, snapshots
 from streams.log import Log
-from streams.recovery import Identity, Recovered
+from streams.recovery import Identity
 from streams.shell import Shell
 from streams.simulated.broker import MemoryLog, ignored
+from streams.taking import Recovered, take
 from tests.replay.simulator.effects import (
     end_while_unknown,
     exposure_two_topics,
@@ -152,7 +153,7 @@ def done_by_outputs(patch: pytest.MonkeyPatch) -> None:
             for key, position in source.positions.items():
                 for record in log.read({key: (0, position)}):
                     try:
-                        event = recovery.take(record, partitions)
+                        event = take(record, partitions)
                     except RecordError:
                         continue
                     if event.id not in done and not event.type.startswith("source."):
@@ -182,7 +183,7 @@ def trust_group_offset(patch: pytest.MonkeyPatch) -> None:
             source = recovered.source
             for key, position in list(source.positions.items()):
                 for record in log.read({key: (position, log.end(key))}):
-                    source.fold(key, record.offset, recovery.take(record, partitions))
+                    source.fold(key, record.offset, take(record, partitions))
         return found
 
     patch.setattr(shell, "recover", recover)
