@@ -47,21 +47,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Three processes share the suite, one more than cores, since services are waited for. What is
-    started once a session stays in one of them: the demo's system and what looks at it, the
-    session's broker and database; who is done takes the next of :data:`ORDER`, then other files.
-    (Groups of pytest-xdist 3.8 do nothing with pytest 9.2, which keeps the ids that xdist would
+    """Two processes share the suite: whole systems run one after the other in one of them, tests
+    of the session's broker and database in the other, so that neither is there twice; who is done
+    takes the next of :data:`ORDER`, then other files, one after the other. (A third process, or two
+    systems at once, gains little on two cores and makes waits longer than they are meant to be.
+    Groups of pytest-xdist 3.8 do nothing with pytest 9.2, which keeps the ids that xdist would
     mark.)"""
     scheduler = LoadScopeScheduling(config, log)
     scheduler._split_scope = share
     return scheduler
 
 
-ORDER = ("demo", "systems", "services", "workers", "benches")
+ORDER = ("systems", "services", "workers", "benches")
 SHARES = {
-    "tests/system/test_demo.py": "demo",
-    "tests/system/test_kills.py": "demo",
-    "tests/system/test_up.py": "demo",
     "tests/system/": "systems",
     "tests/commands/test_bench.py": "benches",
     "tests/commands/": "services",
