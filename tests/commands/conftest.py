@@ -10,13 +10,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner, Result
 
 from commands import topics_apply
@@ -30,7 +24,7 @@ from runtime.kafka import EmbeddedKafka
 from schemas.codec import encode
 from schemas.envelope import Envelope
 from schemas.sources import FencedData, SourceFenced
-from schemas.topics import partition_of
+from schemas.topics import PARTITIONS_EMBEDDED, TOPICS, partition_of, partitions
 from tests.crash_hours import crash_log
 
 
@@ -40,8 +34,8 @@ def crash_broker() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="qt-"))
     broker = EmbeddedKafka(folder / "kafka")
     broker.start()
-    topics_apply.apply(broker.bootstrap)
     _write_in_order(broker.bootstrap, crash_log())
+    topics_apply.apply(broker.bootstrap)
     yield broker.bootstrap
     broker.kill()
     broker.stop()
@@ -52,9 +46,15 @@ def _write_in_order(bootstrap: str, log: Sequence[Stored]) -> None:
     """Append records a millisecond apart. One producer sends partitions when it likes: by the
     broker's clock they would lie in an order in which nobody ever wrote them."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
+    stamped = {"message.timestamp.type": "CreateTime"}  # from the start: a change takes a moment
+    made = [NewTopic(topic.name, partitions(topic, PARTITIONS_EMBEDDED), 1,
+                     config=topics_apply.settings_of(topic) | stamped)
+            for topic in TOPICS.values()]  # fmt: skip
+    for future in admin.create_topics(made).values():
+        future.result(10)
+    while not admin.list_topics(timeout=10).topics.keys() >= TOPICS.keys():
+        time.sleep(0.02)
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
-    names = sorted({stored.key.rpartition("/")[0] for stored in log})
-    _stamped_by(admin, names, "CreateTime")
     first_ms = time.time_ns() // 1_000_000 - len(log)
     for nth, stored in enumerate(log):
         topic, _, number = stored.key.rpartition("/")
@@ -62,17 +62,6 @@ def _write_in_order(bootstrap: str, log: Sequence[Stored]) -> None:
         producer.produce(topic, raw, key, int(number), timestamp=first_ms + nth)
         producer.poll(0)
     producer.flush(30)
-    _stamped_by(admin, names, "LogAppendTime")
-
-
-def _stamped_by(admin: AdminClient, names: list[str], kind: str) -> None:
-    entry = ConfigEntry(
-        "message.timestamp.type", kind, incremental_operation=AlterConfigOpType.SET
-    )  # fmt: skip
-    resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
-                 for name in names]  # fmt: skip
-    for future in admin.incremental_alter_configs(resources).values():
-        future.result(10)
 
 
 @pytest.fixture(scope="session")

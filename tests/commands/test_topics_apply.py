@@ -1,5 +1,6 @@
 """Goal: the broker agrees with the code; what cannot be mended is said before any change."""
 
+import time
 import uuid
 
 import pytest
@@ -42,6 +43,8 @@ def test_a_setting_that_differs_is_shown_and_mended(
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     wrong = NewTopic(topics[1].name, 1, 1, config={"retention.ms": "1000"})
     admin.create_topics([wrong])[topics[1].name].result(10)
+    while topics[1].name not in admin.list_topics(timeout=10).topics:
+        time.sleep(0.02)  # the controller has it; the broker learns of it a moment later
     found = {d.what: d for d in diff(kafka.bootstrap, 4, topics[1:])}
     assert found["retention.ms"].found == "1000"
     assert found["retention.ms"].wanted == str(90 * DAY_MS)
