@@ -26,7 +26,11 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._server.accept()
-                broker = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    broker = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # the broker is gone
+                    client.close()
+                    continue
                 self._open += [client, broker]
                 for ends in ((client, broker), (broker, client)):
                     for end in ends:

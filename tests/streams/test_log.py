@@ -1,6 +1,7 @@
 """The contract of streams.log.Log, on the log in memory and on the real broker."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -35,11 +36,13 @@ def writers(request: pytest.FixtureRequest) -> Iterator[Writers]:
 
 
 def append(log: Log, key: str, *values: bytes) -> list[int]:
-    landed: list[int] = []
-    for value in values:
-        log.append(key, value, "main", landed.append)
+    """Where each value lies. Two threads serve deliveries while a log is flushed, so who is told
+    first is not promised."""
+    landed: dict[int, int] = {}
+    for nth, value in enumerate(values):
+        log.append(key, value, "main", partial(landed.__setitem__, nth))
     log.flush()
-    return landed
+    return [landed[nth] for nth in range(len(values))]
 
 
 def since(log: Log, starts: dict[str, int]) -> list[Incoming]:
