@@ -89,6 +89,10 @@ def _rehearse(system: LiveSystem) -> dict[str, Any]:
             item = {"symbol": symbol, "side": "BUY", "confidence": "0.9", "origin": f"d{number}"}
             publisher.send(_event("signal", {"items": [item]}), SIGNAL.name)
         watch.until(lambda log: "flat" in log.at, FLAT_S, "it is not flat")
+        # flat is known from results; positions tell of them a little later
+        watch.until(
+            lambda log: not log.open_positions, FLAT_S, "it is flat, and positions are open"
+        )
         watch.until(lambda log: log.refused >= SIGNALS, FLAT_S, "not all signals were judged")
         say("flat; lifting the stop")
         reset = _event("emergency.reset", {"operator": OPERATOR, "reason": "end of the rehearsal"})
