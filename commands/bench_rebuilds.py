@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Any, Self
 
 from commands.console import CommandError
@@ -17,7 +15,7 @@ from runtime.settings import ROOT
 GRACE_S = 10
 
 
-class Rebuilds(AbstractContextManager["Rebuilds"]):
+class Rebuilds:
     """Runs `rebuild --verify` again and again from the moment it is entered; call
     :meth:`look` a few times a second. Without `wanted` it does nothing."""
 
@@ -66,11 +64,6 @@ class Rebuilds(AbstractContextManager["Rebuilds"]):
             "rebuilds_equal": all(each["equal"] for each in self.done),
         }
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process is not None:
             processes.stop(self._process, signal.SIGTERM, GRACE_S)

@@ -119,7 +119,7 @@ def vectors(
     wanted += [{k: high[k] for k in choice} for choice in islice(chosen, ORDERS_MAX)]
     tried: list[dict[str, int]] = []
     for each in wanted:
-        vector = _closed(low | each, between)
+        vector = _closed(low | each, high, between)
         if vector not in tried:
             tried.append(vector)
             yield vector
@@ -141,8 +141,11 @@ def _between(spool: Spool, key: str, low: int, high: int) -> Between:
     return found
 
 
-def _closed(vector: dict[str, int], between: dict[str, Between]) -> dict[str, int]:
-    """The least vector from `vector` on at which everything is folded that its records need."""
+def _closed(
+    vector: dict[str, int], high: dict[str, int], between: dict[str, Between]
+) -> dict[str, int]:
+    """The least vector from `vector` on at which everything is folded that its records need. What
+    an altered record says it needs beyond `high` was not there."""
     moved = True
     while moved:
         moved = False
@@ -151,7 +154,7 @@ def _closed(vector: dict[str, int], between: dict[str, Between]) -> dict[str, in
                 if offset >= vector[key]:
                     break
                 for other, needed in floor.items():
-                    if other in between and vector[other] < needed:
-                        vector[other] = needed
+                    if other in between and vector[other] < min(needed, high[other]):
+                        vector[other] = min(needed, high[other])
                         moved = True
     return vector

@@ -122,9 +122,12 @@ def envelope(raw: bytes | None) -> dict[str, Any] | None:
     if not isinstance(body, dict) or not isinstance(body.get("data"), dict):
         return None
     texts = all(isinstance(body.get(k), str) for k in ("id", "type", "source", "partitionkey"))
-    epoch, sequence, basis = (body.get(k) for k in ("epoch", "sequence", "basis"))
-    numbers = all(n is None or isinstance(n, int) for n in (epoch, sequence))
-    vector = basis is None or (
-        isinstance(basis, dict) and all(isinstance(n, int) for n in basis.values())
+    numbers = all(n is None or isinstance(n, int) for n in map(body.get, ("epoch", "sequence")))
+    vectors = all(_is_vector(body.get(k)) for k in ("basis", "after"))
+    return body if texts and numbers and vectors else None
+
+
+def _is_vector(value: object) -> bool:
+    return value is None or (
+        isinstance(value, dict) and all(isinstance(n, int) for n in value.values())
     )
-    return body if texts and numbers and vector else None
