@@ -263,6 +263,14 @@ class GatewayCore:
         held = self.halt == "all" and sum(live.rests(cancelled=True) for live in restless)
         return len(restless) - held + len(self._ledger.errands)
 
+    @property
+    def awaited(self) -> int:
+        """Orders and errands of which the venue was told, or may have been, and owes an answer: of
+        `unresolved` those that have left."""
+        told = (o for o in self._ledger.restless.values() if o.fate is not Fate.READY)
+        orders = sum(bool(order.cancels) or not order.accepted for order in told)
+        return orders + sum(errand.attempt > 0 for errand in self._ledger.errands.values())
+
     def protection(self) -> dict[str, LiveOrder]:
         """Stops without an end that are to stay, by order id."""
         known = self._ledger.orders.items()

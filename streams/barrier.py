@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from domain.processors import partitions_of
 from schemas.topics import CLOCK, MARKET, PROGRESS
-from streams.kafka_log import consumer
+from streams.kafka_log import consumer, split, watermarks
 from streams.progress import ALL
 from streams.vectors import WorkerVector
 
@@ -26,6 +26,9 @@ ASK_S = 5.0
 STALLED_S = 180.0
 """Longer than a broker may be away without any worker giving up (120 s), and their restarts."""
 ANSWER_S = 2.0
+NOTES = f"{PROGRESS.name}/0"
+RECENT = 50
+"""How many of the last notes are read: each worker writes one a second."""
 PACED = (f"{MARKET.name}/0", f"{CLOCK.name}/0")
 """Partitions only the feed writes: who must have read a record of theirs depends on its type."""
 
@@ -102,12 +105,8 @@ class Barrier:
         """`partitions`: how many account partitions there are."""
         self.agreement = Agreement({w: partitions_of(w, partitions) for w in workers}, ends)
         self._consumer: Consumer = consumer(bootstrap)
-        self._consumer.assign([TopicPartition(PROGRESS.name, 0, self._recent())])
-
-    def _recent(self) -> int:
-        partition = TopicPartition(PROGRESS.name, 0)
-        low, high = self._consumer.get_watermark_offsets(partition, timeout=10)
-        return max(int(low), int(high) - 50)
+        low, high = watermarks(self._consumer, NOTES, 10)
+        self._consumer.assign([TopicPartition(*split(NOTES), max(low, high - RECENT))])
 
     def wait(self, settled: Callable[[], bool], *, stalled_s: float = STALLED_S) -> None:
         """Return when the system is quiet and `settled` says so; asked after each report.
@@ -135,9 +134,8 @@ class Barrier:
                     before, deadline = now, time.monotonic() + stalled_s
 
     def _answers(self) -> bool:
-        place = TopicPartition(PROGRESS.name, 0)
         try:
-            self._consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+            watermarks(self._consumer, NOTES, ANSWER_S)
         except KafkaException:
             logger.warning("the feed waits: Kafka does not answer")
             return False

@@ -88,6 +88,8 @@ class BufferedLog:
         self._bringing = 0
         """Lines that were handed to the producer and are neither in the log nor refused."""
         self._torn = ""
+        self._straight = threading.Event()
+        self._straight.set()
         self._unwritten: deque[tuple[str, bytes, str, _Flight | None]] = deque()
         """What found no place on the disk, in order."""
 
@@ -185,6 +187,7 @@ class BufferedLog:
         if self.held:
             return
         self.held = True
+        self._straight.clear()
         for flight in self._flights.values():
             if flight.kept:
                 self._keep(flight.key, flight.raw, flight.message_key, flight)
@@ -244,6 +247,10 @@ class BufferedLog:
                 if not self._unwritten and all(self._is_done(key) for key in keys):
                     self._straight_again()
                     return True
+
+    def wait_until_straight(self, timeout_s: float) -> bool:
+        """Whether nothing is held, or soon is. Not under a lock that reading own records needs."""
+        return self._straight.wait(timeout_s)
 
     def _there(self, key: str, end: int) -> dict[bytes, int]:
         """Records behind the last acknowledged one, with their offsets: among them are ours whose
@@ -323,6 +330,7 @@ class BufferedLog:
     def _straight_again(self) -> None:
         self.buffer.clear()
         self.held = self.away = False
+        self._straight.set()
         logger.warning("the buffer is in the log; records go to Kafka again")
 
     # ------------------------------------------------------------------ what others left

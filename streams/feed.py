@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import orjson
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
 from gateways.candles import CandleFileError, read_candles, read_funding
 from gateways.feed_records import fed_records
@@ -40,7 +40,7 @@ from schemas.topics import (
 )
 from streams.barrier import PACED, Barrier
 from streams.feed_health import FeedHealth
-from streams.kafka_log import KafkaLog, consumer, split
+from streams.kafka_log import KafkaLog, consumer, watermarks
 from streams.log import Incoming
 from streams.progress import ALL, REACTORS
 
@@ -148,12 +148,11 @@ class Feed:
 
     def _last(self, key: str) -> Envelope | None:
         """Our own last record in a partition."""
-        topic, number = split(key)
         end = self.log.end(key)
         reader = consumer(self.bootstrap)
-        low, _ = reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+        low, _ = watermarks(reader, key, 10)
         reader.close()
-        for offset in range(end - 1, max(int(low), end - 100) - 1, -1):
+        for offset in range(end - 1, max(low, end - 100) - 1, -1):
             for record in self.log.read({key: (offset, offset + 1)}):
                 event = _own(record)
                 if event is not None:

@@ -168,6 +168,7 @@ class GatewayShell(Shell):
             "buffered": log.waiting() if isinstance(log, BufferedLog) else 0,
             "away": int(self.away()),
             "silent": len(self.silent()),
+            "awaited": sum(source.core.awaited for source in self.gateways.values()),
         }
 
     def away(self) -> bool:

@@ -35,6 +35,8 @@ RETRY_S = 0.05
 LATEST = -1
 """Asked for the offset at this time, a broker answers with the end of the partition."""
 LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+FORGOTTEN = (KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC)
+"""A client's own answer. It asks nobody: see :func:`watermarks`."""
 QUICK = {
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 250,
@@ -79,8 +81,32 @@ def assign(reader: Consumer, starts: Mapping[str, int]) -> None:
     a topic that a consumer does not know yet up to a second late."""
     with contextlib.suppress(KafkaException):  # no broker now: then it is as late as that
         for key in {split(key)[0]: key for key in starts}.values():
-            reader.get_watermark_offsets(TopicPartition(*split(key)), timeout=2)
+            watermarks(reader, key, 2)
     reader.assign([TopicPartition(*split(key), offset) for key, offset in starts.items()])
+
+
+def watermarks(reader: Consumer, key: str, timeout_s: float) -> tuple[int, int]:
+    """First offset and end of a partition. KafkaException if they are not known in time.
+
+    A broker that has just begun to answer again may name topics without leaders. librdkafka takes
+    that for the truth until it looks again, five minutes later, and answers by itself meanwhile
+    that there is no such partition: so the broker is asked what there is. A partition that was just
+    made has no leader for a moment either.
+    """
+    deadline = time.monotonic() + timeout_s
+    topic, number = split(key)
+    while True:
+        left = max(0.001, deadline - time.monotonic())
+        try:
+            low, high = reader.get_watermark_offsets(TopicPartition(topic, number), timeout=left)
+            return int(low), int(high)
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code in FORGOTTEN:
+                reader.list_topics(topic, timeout=left)  # the client takes note of what it hears
+            if code not in (*LEADERLESS, *FORGOTTEN) or time.monotonic() + RETRY_S > deadline:
+                raise
+        time.sleep(RETRY_S)
 
 
 def split(key: str) -> tuple[str, int]:
@@ -247,11 +273,12 @@ class KafkaLog:
 
     def end(self, key: str, *, timeout_s: float = 10.0) -> int:
         with self._reading:
-            return self._end(self._consumer(), key, timeout_s)
+            return self._end(self._consumer(), key, time.monotonic() + timeout_s)
 
     def ends(self, keys: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, int]:
         """Asked in one request a broker; a partition that gave no answer is asked by itself."""
         wanted = list(keys)
+        deadline = time.monotonic() + timeout_s
         with self._reading:
             reader = self._consumer()
             asked = [TopicPartition(*split(key), LATEST) for key in wanted]
@@ -264,31 +291,22 @@ class KafkaLog:
                 if each.error is None and each.offset >= 0
             }
             return {
-                key: found[key] if key in found else self._end(reader, key, timeout_s)
+                key: found[key] if key in found else self._end(reader, key, deadline)
                 for key in wanted
             }
 
     def start(self, key: str) -> int:
         with self._reading:
             try:
-                place = TopicPartition(*split(key))
-                return int(self._consumer().get_watermark_offsets(place, timeout=10.0)[0])
+                return watermarks(self._consumer(), key, 10.0)[0]
             except KafkaException as error:
                 raise ConnectionError(f"Kafka at {self.bootstrap}: {error.args[0]}") from None
 
-    def _end(self, reader: Consumer, key: str, timeout_s: float) -> int:
-        deadline = time.monotonic() + timeout_s
-        partition = TopicPartition(*split(key))
-        while True:
-            left = max(0.001, deadline - time.monotonic())
-            try:
-                return int(reader.get_watermark_offsets(partition, timeout=left)[1])
-            except KafkaException as error:
-                # a partition that was just made has no leader for a moment
-                again = error.args[0].code() in LEADERLESS
-                if not again or time.monotonic() + RETRY_S > deadline:
-                    raise ConnectionError(f"Kafka at {self.bootstrap}: {error.args[0]}") from None
-            time.sleep(RETRY_S)
+    def _end(self, reader: Consumer, key: str, deadline: float) -> int:
+        try:
+            return watermarks(reader, key, deadline - time.monotonic())[1]
+        except KafkaException as error:
+            raise ConnectionError(f"Kafka at {self.bootstrap}: {error.args[0]}") from None
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
         wanted = {key: span for key, span in ranges.items() if span[0] < span[1]}

@@ -3,7 +3,8 @@
 Wall time, because event time may stand still for good reasons: a file feed is paced by a barrier
 and by `--speed`, so its streams are not expected at any time. With a live clock a tick is due each
 second; prices are expected once there were any. Reports of the venue are expected while a request
-waits for one, whatever feeds the system.
+that has left waits for one, whatever feeds the system: an entry that was held back waits for
+nobody, and would hold itself back for ever.
 """
 
 import time
@@ -19,7 +20,7 @@ WATCHED = (CLOCK.name, MARKET.name, VENUE_REPORT.name)
 
 class Silence:
     """Watches the streams of one worker. `live`: whether the clock is a live one; `waits`: whether
-    a request waits for the venue. `clock`: monotonic seconds."""
+    a request that has left waits for the venue. `clock`: monotonic seconds."""
 
     def __init__(
         self,

@@ -58,6 +58,8 @@ LOOK_S, SELDOM = 5.0, 6
 time."""
 JOINED_LOOKS = 4
 """How often in a row a worker that is given nothing may be found outside its group."""
+STRAIGHT_S = 30.0
+"""How long sources that are handed out wait for the buffer to be in the log."""
 EXIT_STRANGER = 77
 EXIT_BUFFER = 78
 
@@ -104,7 +106,7 @@ class Worker:
             self.log = BufferedLog(self.kafka, buffer)
         self.shell: Taking = self._shell()
         self.silence = Silence(
-            lambda: not self.shell.fed, lambda: bool(self.vitals.figure("unresolved"))
+            lambda: not self.shell.fed, lambda: bool(self.vitals.figure("awaited"))
         )
         if isinstance(self.shell, GatewayShell):
             self.shell.silent = self.silence.silent
@@ -191,6 +193,9 @@ class Worker:
             return self._acquire(assigned)
 
     def _acquire(self, assigned: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        if isinstance(self.log, BufferedLog) and self.log.held:
+            # a group that has come together again is ahead of what waits on disk to be told
+            self.log.wait_until_straight(STRAIGHT_S)
         started = time.monotonic()
         self.vitals.enter("starting")
         wanted = numbers(self.processor, assigned, self.partitions)

@@ -5,6 +5,7 @@ acknowledgement, refused by the producer; hypothesis mixes all of them.
 """
 
 import errno
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,20 @@ def test_what_is_written_while_kafka_is_away_comes_after_what_waited_each_once(
     assert world.there(OTHER) == [1, 2]
     assert world.settled == world.count, "everybody was told, once"
     assert list(world.buffer.folder.glob("*.jsonl")) == []
+
+
+def test_who_takes_sources_over_waits_until_the_buffer_is_in_the_log(world: World) -> None:
+    assert world.log.wait_until_straight(0)
+    world.append()
+    world.outage()
+    assert not world.log.wait_until_straight(0.01)
+    world.inner.away = False
+    waiting = threading.Thread(target=world.log.wait_until_straight, args=(60,))
+    waiting.start()
+    world.back()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert world.there() == [1]
 
 
 def test_what_was_on_the_wire_is_brought_by_the_producer_and_not_again(world: World) -> None:

@@ -1,7 +1,8 @@
 """The buffered log on a real broker that is paused, and one that is killed (SAFE-7).
 
 Goal: what a real producer does with an outage (what it had sent, what it had not) ends in a log
-that has every record once and in order.
+that has every record once and in order; what a client has come to believe of partitions does not
+keep it away from a broker that answers.
 Method: records are appended before, in and after each outage; the partition is read afterwards.
 """
 
@@ -12,12 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from commands import topics_apply
 from gateways.buffer_folder import BufferFolder
 from runtime.kafka import EmbeddedKafka
 from streams.buffered_log import BufferedLog
-from streams.kafka_log import KafkaLog
+from streams.kafka_log import KafkaLog, client, consumer, watermarks
 
 KEY, CONTROL = "trade.execution.res/3", "control/0"
 AWAY_S, STEP_S = 0.5, 0.05
@@ -97,3 +100,21 @@ def test_after_a_pause_and_a_kill_of_the_broker_every_record_lies_there_once_in_
     assert list(buffer.folder.glob("*.jsonl")) == []
     kafka.close()
     buffer.close()
+
+
+def test_a_partition_that_a_client_believes_is_not_there_is_asked_for_again(
+    broker: EmbeddedKafka,
+) -> None:
+    """A broker that comes back names topics without leaders for a moment. Here the client believes
+    what was true before a partition was added: it keeps either for five minutes."""
+    admin = AdminClient(client(broker.bootstrap))
+    admin.create_topics([NewTopic("grows", 1, 1)])["grows"].result(LIMIT_S)
+    reader = consumer(broker.bootstrap)
+    assert watermarks(reader, "grows/0", LIMIT_S) == (0, 0)
+    admin.create_partitions([NewPartitions("grows", 2)])["grows"].result(LIMIT_S)
+    with pytest.raises(KafkaException, match="Unknown partition"):
+        reader.get_watermark_offsets(TopicPartition("grows", 1), timeout=LIMIT_S)
+    assert watermarks(reader, "grows/1", LIMIT_S) == (0, 0)
+    with pytest.raises(KafkaException, match="Unknown partition"):
+        watermarks(reader, "grows/2", 0.3)
+    reader.close()

@@ -94,9 +94,14 @@ def test_no_entry_leaves_while_a_stream_is_silent_and_those_that_wait_leave_afte
     gateway.silent = lambda: {CLOCK.name: 6.0}
     world.live["gateway"][0].turn()
     assert entries(world) == []
+    assert gateway.unresolved() == 2
+    assert gateway.figures()["awaited"] == 0, "the venue owes no answer to what has not left"
     gateway.silent = dict
-    world.settle()
+    world.live["gateway"][0].turn()
     assert entries(world) == [ALPHA, HOT]
+    assert gateway.figures()["awaited"] == 2
+    world.settle()
+    assert gateway.unresolved() == gateway.figures()["awaited"] == 0
 
 
 def test_a_follower_that_hangs_is_replaced_by_one_that_reads_on(kafka: EmbeddedKafka) -> None:
