@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -29,8 +30,13 @@ from streams.log import Delivered, Incoming
 logger = logging.getLogger(__name__)
 HEADERS: list[tuple[str, str | bytes | None]] = [("content-type", CONTENT_TYPE.encode())]
 STALLED_S = 30.0
+PATIENT_S = 1.0
+"""Long enough for a client to look up leaders, connect and ask."""
 EXIT_DELIVERY = 70
 EXIT_FENCED = 75
+RENEW_S = 5.0
+"""A reader that got no answer for so long is replaced: a client that was told of no brokers at all
+(one that has just come back says so) may never find them again, librdkafka issue 5301."""
 RETRY_S = 0.05
 LATEST = -1
 """Asked for the offset at this time, a broker answers with the end of the partition."""
@@ -163,7 +169,9 @@ class KafkaLog:
             )
         )
         self._reader: Consumer | None = None
+        self._answered_at = time.monotonic()
         self._reading = threading.Lock()
+        self._asker = ThreadPoolExecutor(1, thread_name_prefix="ends")
         self._open = True
         self._thread = threading.Thread(target=self._serve, name="deliveries", daemon=True)
         self._thread.start()
@@ -177,6 +185,7 @@ class KafkaLog:
         self.producer.flush(10)
         self._open = False
         self._thread.join(1)
+        self._asker.shutdown(wait=False, cancel_futures=True)
         if self._reader:
             self._reader.close()
 
@@ -276,8 +285,20 @@ class KafkaLog:
             return self._end(self._consumer(), key, time.monotonic() + timeout_s)
 
     def ends(self, keys: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, int]:
-        """Asked in one request a broker; a partition that gave no answer is asked by itself."""
+        """Who cannot wait long is told so, and the question goes on: a client that has lost its
+        broker finds it again within one, and would never get there in questions cut short."""
         wanted = list(keys)
+        if timeout_s >= PATIENT_S:
+            return self._ends(wanted, timeout_s)
+        asked = self._asker.submit(self._ends, wanted, PATIENT_S)
+        try:
+            return asked.result(timeout_s)
+        except TimeoutError:
+            asked.cancel()
+            raise ConnectionError(f"no answer of {self.bootstrap} in {timeout_s:g} s") from None
+
+    def _ends(self, wanted: list[str], timeout_s: float) -> dict[str, int]:
+        """Asked in one request a broker; a partition that gave no answer is asked by itself."""
         deadline = time.monotonic() + timeout_s
         with self._reading:
             reader = self._consumer()
@@ -290,10 +311,12 @@ class KafkaLog:
                 for each in answers
                 if each.error is None and each.offset >= 0
             }
-            return {
+            ends = {
                 key: found[key] if key in found else self._end(reader, key, deadline)
                 for key in wanted
             }
+            self._answered_at = time.monotonic()
+            return ends
 
     def start(self, key: str) -> int:
         with self._reading:
@@ -306,6 +329,8 @@ class KafkaLog:
         try:
             return watermarks(reader, key, deadline - time.monotonic())[1]
         except KafkaException as error:
+            if time.monotonic() > self._answered_at + RENEW_S:
+                self._reader, self._answered_at = None, time.monotonic()
             raise ConnectionError(f"Kafka at {self.bootstrap}: {error.args[0]}") from None
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:

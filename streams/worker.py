@@ -60,6 +60,9 @@ JOINED_LOOKS = 4
 """How often in a row a worker that is given nothing may be found outside its group."""
 STRAIGHT_S = 30.0
 """How long sources that are handed out wait for the buffer to be in the log."""
+LOST_S = 30.0
+"""Of a worker that Kafka acknowledges nothing for so long, while it answers a new client, the own
+clients have lost it. Seen twice: they may be about to find it."""
 EXIT_STRANGER = 77
 EXIT_BUFFER = 78
 
@@ -297,9 +300,10 @@ class Worker:
     def _look_around(self) -> None:
         """Say who else is in the group. A client that a stranger keeps out, or that gave up joining
         when it met a broker that was just starting, never tries again: seen to be no member time
-        after time, this process ends, and its successor tries."""
+        after time, this process ends, and its successor tries. So it is where the broker answers
+        others and nothing of this process (librdkafka issue 5301)."""
         everything = set(partitions_of(self.processor, self.partitions))
-        missed = 0
+        missed = lost = 0
         for turn in itertools.count():
             time.sleep(LOOK_S)
             if self._acquiring.locked() or (self.owned == everything and turn % SELDOM):
@@ -307,6 +311,11 @@ class Worker:
             group = look(self.bootstrap, self.processor)
             if group is None:
                 continue
+            lost = lost + 1 if self.vitals.silent_s() > LOST_S else 0
+            if lost == 2:
+                logger.critical("Kafka answers others and not this process, which ends")
+                logging.shutdown()
+                os._exit(EXIT_STRANGER)
             before, self.vitals.reason = self.vitals.reason, group.wrong
             if group.wrong != before:
                 logger.error("%s", group.wrong or f"nobody else is in {group.name} any more")

@@ -42,6 +42,16 @@ worker.main(["control", "--kafka", sys.argv[1], "--folder", sys.argv[2]])
 """
 """A worker whose client ends joining its group, as it does when it meets a broker that has just
 started and names no brokers yet ("Did we not perform bootstrap?")."""
+LOST = """
+import sys
+from streams import worker
+from streams.kafka_log import KafkaLog
+
+KafkaLog.heard_at = property(lambda self: 0.0, lambda self, at: None)
+worker.LOOK_S = 0.3
+worker.main(["control", "--kafka", sys.argv[1], "--folder", sys.argv[2]])
+"""
+"""A worker whose producer hears nothing more, as one that was told of no brokers at all."""
 pytestmark = pytest.mark.timeout(180)
 STALL_S = 25.0 if os.environ.get("QUANTUM_TEST_FULL") else 11.0
 """Longer than the session of a member of a group (10 s)."""
@@ -134,10 +144,17 @@ def test_a_foreign_member_of_the_group_is_named_and_once_it_is_gone_the_worker_w
         stop(process)
 
 
-def test_a_worker_whose_client_gave_up_joining_ends_to_be_started_again(
-    broker: EmbeddedKafka, folder: Path
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (GAVE_UP, "no member of its group; the process ends"),
+        (LOST, "Kafka answers others and not this process, which ends"),
+    ],
+)
+def test_a_worker_whose_client_gave_up_joining_or_lost_the_broker_ends_to_be_started_again(
+    broker: EmbeddedKafka, folder: Path, program: str, said: str
 ) -> None:
-    command = [sys.executable, "-c", GAVE_UP, broker.bootstrap, str(folder)]
+    command = [sys.executable, "-c", program, broker.bootstrap, str(folder)]
     with (folder / "control.out").open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     try:
@@ -145,4 +162,4 @@ def test_a_worker_whose_client_gave_up_joining_ends_to_be_started_again(
     finally:
         process.kill()
         process.wait()
-    assert "no member of its group; the process ends" in (folder / "control.log").read_text()
+    assert said in (folder / "control.log").read_text()
