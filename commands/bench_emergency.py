@@ -19,7 +19,7 @@ import orjson
 from confluent_kafka import Consumer, Message
 
 from commands.bench_machine import cpu_seconds, spent, summary
-from commands.bench_policy import Change, reached
+from commands.bench_policy import Change, Folding, reached
 from commands.bench_rebuilds import Rebuilds
 from commands.bench_relay import FLOOR
 from commands.bench_speed import start_floor
@@ -224,10 +224,12 @@ def emergency(
     gc.freeze()
     used = cpu_seconds(world.system.supervisor.pids())
     began = time.monotonic()
+    folding = Folding(world.system.run.logs)
     rebuilds = Rebuilds(world.system, wanted=rebuild)
     try:
         with rebuilds:
             _run(world, witness, flood, emergencies, rebuilds)
+        folded = folding.figures()
     finally:
         witness.close()
     seconds = time.monotonic() - began
@@ -244,7 +246,7 @@ def emergency(
         **summary([row["obeyed_ms"] for row in told]),
         **{f"floor_{k}": v for k, v in summary(floor).items()},
         **{f"command_{k}": v for k, v in summary([r["command_ms"] for r in rows]).items()},
-        "policy": reached(world.log, _changes(witness.emergencies)),
+        "policy": reached(world.log, _changes(witness.emergencies)) | {"folded": folded},
         "flat_seconds": round(sorted(row["flat_ms"] for row in rows)[len(rows) // 2] / 1000, 2),
         "unread_min": min(row["unread"] for row in rows),
         "late_requests": sum(row["late_requests"] for row in rows),

@@ -3,14 +3,22 @@
 Measured in the run of `bench emergency`: each emergency and each reset is a change of policy. Every
 record of a processor names how far it had read `control` when it was made (`basis`, the gateway's
 `after`): the last one that does not name the change bounds from below when it was known there, the
-first one that does from above, as closely as the processor writes. Times are the broker's.
+first one that does from above, as closely as the processor writes. Times are the broker's, so what
+was decided before a change and waited in the producer counts against the processor. What it folded
+when, each says itself (`quantum_control_seconds`): of all records of `control`, in steps of its
+histogram.
 """
 
 import bisect
 import re
+import urllib.request
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from commands.bench_machine import summary
 from schemas.topics import (
@@ -21,6 +29,7 @@ from schemas.topics import (
     SIGNAL_SAFE,
     Topic,
 )
+from streams.figures import CONTROL_AGE
 from streams.log import Log
 
 TOLD_BY: dict[str, Topic] = {
@@ -31,6 +40,9 @@ TOLD_BY: dict[str, Topic] = {
 }
 """Processors that write all the time in that run, and where. `signals` rests: it has no candles."""
 _KNOWN = re.compile(rb'"control/0":([0-9]+)')
+FOLDING = ("control", "signals", "risk", "execution", "gateway", "positions", "safety")
+"""Processors that read `control`."""
+WANTED_S = 0.05
 APART_MS = 2_000
 """A processor that wrote nothing for so long after a change shows nothing about it."""
 
@@ -68,6 +80,41 @@ def reached(log: Log, changes: Iterable[Change]) -> dict[str, Any]:
             name: _figures([b for b in found if b is not None]) for name, found in each.items()
         },
     }
+
+
+class Folding:
+    """How long records of `control` took to be folded by each processor since this was made.
+    `logs`: the folder of the run's logs and port files."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._before = {name: self._read(name) for name in FOLDING}
+
+    def _read(self, name: str) -> Counter[float]:
+        """Cumulative counts by upper bound in seconds."""
+        port = int((self._logs / f"{name}.port").read_text())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        found: Counter[float] = Counter()
+        for family in families:
+            for sample in family.samples:
+                if sample.name == f"{CONTROL_AGE}_bucket":
+                    found[float(sample.labels["le"])] = int(sample.value)
+        return found
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Of each processor: n, the share within 50 ms in %, and the bound of the histogram (ms)
+        that 99 % are within."""
+        made = {}
+        for name, before in self._before.items():
+            now = self._read(name)
+            counts = {bound: now[bound] - before[bound] for bound in sorted(now)}
+            n = max(counts.values(), default=0)
+            if n:
+                p99 = next(bound for bound, count in counts.items() if count >= 0.99 * n)
+                within = round(100 * counts[WANTED_S] / n, 2)
+                made[name] = {"n": n, "within_50_ms_pct": within, "p99_within_ms": p99 * 1000}
+        return made
 
 
 def _figures(found: list[Bounds]) -> dict[str, Any]:

@@ -76,6 +76,10 @@ _TABLE = (
         "quantum_silent_streams", "gauge", "processors", "streams that should have said something "
         "for 5 s: no entry leaves the gateway meanwhile",
     ),
+    Metric(
+        "quantum_control_seconds", "histogram", "processors", "a record of `control` (policy, "
+        "emergency, halt) being in the log to this worker having folded it",
+    ),
     Metric("quantum_signals_published_total", "counter", "signals", "signals published"),
     Metric("quantum_signals_total", "counter", "risk", "signals and intents answered"),
     Metric("quantum_signals_approved_total", "counter", "risk", "of these, approved"),

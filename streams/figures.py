@@ -28,6 +28,7 @@ from schemas.trade import (
 from schemas.venue import Place, VenueRequested
 
 LATENCY = "quantum_execution_latency_seconds"
+CONTROL_AGE = "quantum_control_seconds"
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 RATE_WINDOW_S, RATE_STEP_S = 600, 10
 WAITING_MAX = 100_000
@@ -40,6 +41,7 @@ class Figures:
     def __init__(self, processor: str) -> None:
         self.processor = processor
         self.latency = Histogram(BOUNDS_S)
+        self.control = Histogram(BOUNDS_S)
         self._queue: deque[tuple[float, Envelope]] = deque()
         self._counts: dict[str, Counter[Labels]] = {}
         self._confidence = 0.0
@@ -54,6 +56,10 @@ class Figures:
     def note(self, record: Envelope) -> None:
         """Queue a record that was just appended. Cheap, and safe from any thread."""
         self._queue.append((time.monotonic(), record))
+
+    def controlled(self, appended_ms: int) -> None:
+        """A record of `control` that the broker appended then was folded just now (POL-4)."""
+        self.control.observe(max(0.0, time.time() - appended_ms / 1000))
 
     def fold(self) -> None:
         """Fold what is queued. One thread at a time."""
@@ -181,7 +187,8 @@ class Figures:
 
     def histograms(self) -> dict[str, Histogram]:
         """Distributions, by metric."""
-        return {LATENCY: self.latency} if self.processor == "gateway" else {}
+        own = {LATENCY: self.latency} if self.processor == "gateway" else {}
+        return {CONTROL_AGE: self.control, **own}
 
     def _approval_rate(self) -> float | None:
         since = time.monotonic() - RATE_WINDOW_S

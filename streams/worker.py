@@ -52,6 +52,7 @@ from streams.venue_window import outside_window
 from streams.vitals import Vitals
 
 logger = logging.getLogger(__name__)
+CONTROL_KEY = f"{CONTROL.name}/0"
 HEARTBEAT_S = 1.0
 LOOK_S, SELDOM = 5.0, 6
 """How often a worker that lacks partitions looks into its group, and one that has all: each sixth
@@ -171,6 +172,8 @@ class Worker:
     def _receive(self, record: Incoming) -> None:
         self.silence.heard(record.key.rpartition("/")[0])
         self.shell.receive(record)
+        if record.key == CONTROL_KEY:
+            self.vitals.figures.controlled(record.timestamp_ms)
 
     def _catch_up(self) -> None:
         """Read silent streams anew that the broker has more of (EXEC-7)."""

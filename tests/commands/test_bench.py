@@ -11,6 +11,7 @@ from commands.app import create
 from commands.bench_emergency import findings
 from commands.bench_kills import VICTIMS
 from commands.bench_machine import machine, spent, summary
+from commands.bench_policy import FOLDING
 from commands.bench_speed import slots_for
 from commands.console import CommandError
 from schemas.topics import WORKERS
@@ -55,6 +56,8 @@ def test_emergency_says_so_when_a_figure_would_say_nothing(measured: Any) -> Non
         assert each["command_ms"] >= each["obeyed_ms"] >= 0
     assert figures["policy"]["n"] >= 2
     assert set(figures["policy"]["processors"]) == {"risk", "execution", "gateway", "positions"}
+    assert set(figures["policy"]["folded"]) == set(FOLDING)
+    assert min(each["n"] for each in figures["policy"]["folded"].values()) >= 2
 
 
 def test_an_emergency_with_nothing_to_obey_is_no_figure() -> None:

@@ -19,7 +19,7 @@ from schemas.trade import (
     VerdictData,
 )
 from schemas.venue import Place, VenueRequestData, VenueRequested
-from streams.figures import Figures
+from streams.figures import CONTROL_AGE, Figures
 
 TIME = "2021-05-19T12:00:00.000000Z"
 ID = natural_id("figures")
@@ -121,3 +121,15 @@ def test_orders_are_counted_by_purpose() -> None:
     figures.note(around(OrderData(items=(order, order)), OrderDecided))
     figures.fold()
     assert figures.samples()["quantum_orders_total"] == {("entry",): 2.0}
+
+
+def test_what_a_record_of_control_took_to_be_folded_is_told_by_every_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streams.figures.time.time", lambda: 1_000.02)
+    for name in ("risk", "gateway"):
+        figures = Figures(name)
+        for appended_ms in (1_000_010, 1_000_000, 1_000_030):  # the last by a clock that is ahead
+            figures.controlled(appended_ms)
+        told = dict(figures.histograms()[CONTROL_AGE].buckets())
+        assert (told["0.001"], told["0.01"], told["0.025"], told["+Inf"]) == (1, 2, 3, 3)
