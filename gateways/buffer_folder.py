@@ -143,6 +143,8 @@ class LeftBehind:
 
     def _is_ours(self, key: str) -> bool:
         named = topic_id(self.folder, key)
+        if named is None and not any(isinstance(n, Line) for n in read(self.folder, key)):
+            return True  # the process died in its first line: there is nothing for anybody
         ours = named == self._topic_ids.get(key.rpartition("/")[0], "")
         place = self.folder / key
         if not ours and place not in self._foreign:

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from confluent_kafka import KafkaException
+
 from runtime.settings import SettingsError
 
 EXIT_FAILED, EXIT_SETTINGS = 1, 2
@@ -18,12 +20,14 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         code = main() or 0
     except SettingsError as error:
         code = _say(error, EXIT_SETTINGS)
+    except KafkaException as error:
+        code = _say(f"Kafka does not answer: {error.args[0]}", EXIT_FAILED)
     except OSError as error:  # connections and time-outs among them
         code = _say(error, EXIT_FAILED)
     sys.exit(code)
 
 
-def _say(error: Exception, code: int) -> int:
+def _say(error: Exception | str, code: int) -> int:
     logger.critical("%s", error)
     print(error, file=sys.stderr)
     return code

@@ -178,7 +178,12 @@ class KafkaLog:
 
     def _serve(self) -> None:
         while self._open:
-            self.producer.poll(0.2)
+            try:
+                self.producer.poll(0.2)
+            except KafkaException as error:  # it can deliver nothing any more
+                logger.critical("the producer has failed: %s; ending the process", error.args[0])
+                logging.shutdown()
+                os._exit(EXIT_DELIVERY)
 
     def close(self) -> None:
         """Deliver what is pending, then stop."""

@@ -13,10 +13,10 @@ from schemas.topics import CONTROL
 from streams.gateway import BARRIER_S, FRESH_S, PUMP_S, GatewayShell
 from streams.recovery import Identity
 from streams.simulated.broker import MemoryLog
-from streams.simulated.process import KilledError, Process
+from streams.simulated.disk import SimulatedBufferedLog
+from streams.simulated.process import NEVER, KilledError, Process
 
 PUMP_US = int(PUMP_S * 1e6)
-NEVER = 1 << 62
 IDENTITY = Identity("simulated", "simulated")
 
 
@@ -42,6 +42,9 @@ class Actor(Process):
         self.stopped = True
         """It stands still: it is starting, or stopped in the middle of a step."""
         self.gateway = self.shell if isinstance(self.shell, GatewayShell) else None
+        self.buffered = (
+            self.gateway.buffered if isinstance(self.gateway, SimulatedGateway) else None
+        )
         self.clock = StepWatch(self._wall_s, world.monotonic)
 
     def _wall_s(self) -> float:
@@ -68,6 +71,8 @@ class Actor(Process):
         if self.stopped:
             return NEVER
         at = self.beat_us if self.world.beats else NEVER
+        if self.buffered is not None:
+            at = min(at, self.buffered.due_us())
         if not self.world.broker.away:
             if self.log.flight:
                 return self.busy_us
@@ -94,6 +99,8 @@ class Actor(Process):
             self.beat_us = now + self.world.beat_us
             self.shell.checkpoint(now / 1e6)
             return "beat"
+        if self.buffered is not None and self.buffered.due_us() <= now:
+            return self.buffered.work(now)
         if self.gateway is not None and self._pump_due(self.gateway) <= now and rnd.random() < 0.5:
             return self._pump(self.gateway)
         up = not self.world.broker.away
@@ -161,9 +168,10 @@ class SimulatedGateway(GatewayShell):
     followers fold; False when the time is over."""
 
     def __init__(self, world: Any, partitions: int, log: MemoryLog) -> None:
+        self.buffered = SimulatedBufferedLog(world, log)
         super().__init__(
             partitions,
-            log,
+            self.buffered,
             IDENTITY,
             wall=world.gateway_wall,
             sender=False,
@@ -172,6 +180,7 @@ class SimulatedGateway(GatewayShell):
         )
         self._fresh_s = FRESH_S
         self._folded_more: Any = Turns(world, log)
+        self.buffered.fenced = self.fenced
 
 
 class Turns:

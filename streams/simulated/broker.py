@@ -20,6 +20,7 @@ class InFlight:
     message_key: str
     delivered: Delivered
     began: int = 0
+    failed: Callable[[str], None] | None = None
 
 
 def ignored(_offset: int) -> None:
@@ -78,6 +79,8 @@ class MemoryLog:
         self.step = step
         self.look = look or step
         self.flight: deque[InFlight] = deque()
+        self.wire = 0
+        """How many of them, the oldest, are on the wire: a purge does not get hold of these."""
 
     def _reach(self) -> None:
         if self.broker.away:
@@ -108,8 +111,15 @@ class MemoryLog:
                 if at[key] >= ranges[key][1]:
                     del at[key]
 
-    def append(self, key: str, raw: bytes, message_key: str, delivered: Delivered) -> None:
-        self.flight.append(InFlight(key, raw, message_key, delivered, self.step()))
+    def append(
+        self,
+        key: str,
+        raw: bytes,
+        message_key: str,
+        delivered: Delivered,
+        failed: Callable[[str], None] | None = None,
+    ) -> None:
+        self.flight.append(InFlight(key, raw, message_key, delivered, self.step(), failed))
 
     def deliver(self) -> bool:
         """Deliver the oldest append in flight; False if there is none."""
@@ -118,8 +128,16 @@ class MemoryLog:
         step = self.step()
         self._reach()
         append = self.flight.popleft()
+        self.wire = max(0, self.wire - 1)
         append.delivered(self.broker.place(append, step))
         return True
+
+    def purge(self) -> None:
+        """Let go of what is not on the wire: each is told as failed, the oldest first."""
+        gone = [self.flight.pop() for _ in range(len(self.flight) - self.wire)]
+        for append in reversed(gone):
+            if append.failed is not None:
+                append.failed("purged")
 
     def flush(self) -> None:
         while self.deliver():

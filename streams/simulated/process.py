@@ -10,6 +10,9 @@ from streams.log import Incoming
 from streams.shell import Shell
 from streams.simulated.broker import Broker, MemoryLog
 
+NEVER = 1 << 62
+"""An instant that does not come."""
+
 
 class KilledError(BaseException):
     """The process that is stepping dies here. Not an Exception: nothing of ours may catch it."""

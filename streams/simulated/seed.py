@@ -54,6 +54,7 @@ class Outcome:
         """Figures of a world whose run began at `start_us`, at `began` of processor time."""
         self.coverage = world.coverage
         self.virtual_s = (world.now_us - start_us) / SECOND_US
+        world.close()
         self.records = len(world.broker.appends)
         self.orders = len(world.watch.orders)
         self.exposure_pct = float(world.watch.exposure_pct)
@@ -72,6 +73,7 @@ def warm() -> tuple[bytes, bytes]:
     script.us = world.now_us
     _require(at_ease(world), "the system did not come to rest before it was used")
     world.trace.clear()
+    world.close()
     return frozen(world), frozen(script)
 
 
@@ -82,6 +84,7 @@ class Run:
         world, script = warm()
         self.seed = seed
         self.world: Simulation = thawed(world)
+        self.world.settle(seed)
         self.script: Script = thawed(script)
         rnd = self.world.rnd = Random(seed)
         self.rates = rates or drawn(rnd)
@@ -248,6 +251,8 @@ def not_at_ease(world: Simulation) -> str:
             )
         if isinstance(actor.shell, GatewayShell) and actor.shell.unresolved():
             return f"{actor.shell.unresolved()} orders without an answer"
+    if left := world.disk.left():
+        return f"on disk and not in the log: {left}"
     if world.landing:
         return f"{world.landing} appends on the wire"
     return next((w for b in world.bystanders if (w := b.behind(world))), "")

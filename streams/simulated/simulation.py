@@ -24,9 +24,10 @@ from schemas.topics import TOPICS, WORKERS, partition_of
 from streams.log import Incoming
 from streams.processors import AGENTS
 from streams.shell import Shell
-from streams.simulated.actor import IDENTITY, NEVER, Actor, SimulatedGateway
+from streams.simulated.actor import IDENTITY, Actor, SimulatedGateway
 from streams.simulated.broker import Broker, InFlight, MemoryLog, ignored
-from streams.simulated.process import KilledError
+from streams.simulated.disk import Disk
+from streams.simulated.process import NEVER, KilledError
 from streams.simulated.strikes import Strikes
 from streams.snapshots import Every
 from streams.venue_window import outside_window
@@ -87,6 +88,7 @@ class Simulation:
         self.unpublished: list[tuple[str, Envelope]] = []
         """What clients wait with while the broker is away."""
         self.plan = FaultPlan()
+        self.disk = Disk(0)
         self.landing = 0
         """Appends of dead processes that are still on the wire."""
         self.strikes = Strikes(self)
@@ -253,6 +255,25 @@ class Simulation:
             for s in actor.shell.sources.values()
             if s.output in self.watch.judge.filters
         )
+
+    @property
+    def faulty(self) -> bool:
+        """Whether this is the phase with faults."""
+        return self.rates is not CALM
+
+    def settle(self, seed: int) -> None:
+        """Go on as a copy, with a disk of its own."""
+        self.disk = Disk(seed)
+        for actor in self.actors:
+            if actor.buffered is not None:
+                actor.buffered.settle()
+
+    def close(self) -> None:
+        """Let go of the disk."""
+        for actor in self.actors:
+            if actor.buffered is not None:
+                actor.buffered.die()
+        self.disk.close()
 
     def live(self, name: str) -> list[Actor]:
         return [a for a in self.actors if a.name == name]

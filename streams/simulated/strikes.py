@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 HOT = 4
 """How much likelier a process is struck that has something in flight."""
 SECOND_US = 1_000_000
+WAITS = 0.7
+"""Of the outages of the broker: they begin when the gateway has something in flight."""
+OUTAGE_MAX_US = 2_000_000
+"""Or after so long."""
 CROWD_MAX = 3
 """Processes of a worker beyond which a death brings no second start: each could bring two more."""
 ALLOWED_US = 200_000
@@ -22,6 +26,8 @@ class Strikes:
 
     def __init__(self, world: "Simulation") -> None:
         self.world = world
+        self._outage_us = 0
+        """How long an outage is to last that waits for the gateway to have something in flight."""
 
     # ------------------------------------------------------------------ at a micro-step
 
@@ -98,6 +104,8 @@ class Strikes:
     def _remove(self, actor: "Actor") -> None:
         if actor in self.world.actors:
             self.world.actors.remove(actor)
+            if actor.buffered is not None:
+                actor.buffered.die()
             self.world.coverage[f"restart {actor.name}"] += 1
 
     def _land_later(self, flight: list[Any]) -> None:
@@ -134,14 +142,38 @@ class Strikes:
             actor.slow_us = world.now_us + int(rnd.uniform(0.5, 4.0) * SECOND_US)
             self._count("slow", actor)
         if rnd.random() < rates.broker and not world.broker.away:
-            world.broker.away = True
-            world.coverage["broker away"] += 1
-            world.note("broker", "away")
-            world.at(world.now_us + int(rnd.choice((0.1, 1.0, 6.0)) * SECOND_US), self.back)
+            lasts_us = int(rnd.choice((0.1, 1.0, 6.0)) * SECOND_US)
+            if world.disk.rnd.random() < WAITS:
+                self._outage_us = max(lasts_us, SECOND_US)
+                world.at(world.now_us + OUTAGE_MAX_US, self._outage)
+            else:
+                self._away(lasts_us)
         if rnd.random() < rates.step:
             self._step_of_the_clock()
         for bystander in world.bystanders:
             bystander.meet(rates, rnd, world)
+
+    def sent(self) -> None:
+        """The gateway has sent something that may not get lost: a moment for an outage."""
+        if self._outage_us:
+            self.world.at(self.world.now_us, self._outage)
+
+    def _outage(self) -> None:
+        """The outage that waits begins, if it has not."""
+        lasts_us, self._outage_us = self._outage_us, 0
+        if lasts_us and self.world.faulty:
+            self._away(lasts_us)
+
+    def _away(self, lasts_us: int) -> None:
+        world = self.world
+        if world.broker.away:
+            return
+        world.broker.away = True
+        world.coverage["broker away"] += 1
+        world.note("broker", "away")
+        for gateway in world.live("gateway"):
+            gateway.log.wire = world.disk.rnd.randint(0, len(gateway.log.flight))
+        world.at(world.now_us + lasts_us, self.back)
 
     def back(self) -> None:
         """The broker answers again."""

@@ -24,6 +24,7 @@ from gateways.buffer import (
     decoded,
     encoded,
     files_of,
+    name_of,
     read,
     repair,
 )
@@ -170,6 +171,19 @@ def test_what_a_process_left_is_there_for_the_next_one_and_for_nobody_while_it_l
     assert [path for path in tmp_path.iterdir() if path != second.folder] == []
     second.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_died_in_the_first_line_of_its_buffer_left_nothing(tmp_path: Path) -> None:
+    """Found by the simulator: it was taken for a buffer of another log, and lay there for ever."""
+    dead, ours = (BufferFolder(tmp_path, IDS, spare_bytes=1_000) for _ in range(2))
+    (dead.folder / name_of(KEY, 1)).write_bytes(encoded(Line(0, "", b'"an id"'))[:20])
+    dead.release()
+    (left,) = ours.left_behind()
+    assert left.partitions() == [KEY]
+    assert list(left.lines(KEY)) == []
+    left.done(KEY)
+    assert [left.partitions() for left in ours.left_behind()] == [[]], "the torn bytes are kept"
+    ours.close()
 
 
 def test_a_buffer_of_another_log_or_a_damaged_one_is_never_thrown_away(tmp_path: Path) -> None:

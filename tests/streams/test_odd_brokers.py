@@ -24,7 +24,7 @@ from commands.asking import ask
 from commands.doctor import _fleet
 from commands.publish import build
 from commands.system import System
-from runtime.entry import EXIT_SETTINGS
+from runtime.entry import EXIT_FAILED, EXIT_SETTINGS
 from runtime.logs import confluent_logger
 from runtime.processes import free_port
 from runtime.settings import ROOT
@@ -53,6 +53,29 @@ kafka_log.Producer = lambda settings: Producer({**settings, "delivery.timeout.ms
 log = kafka_log.KafkaLog(sys.argv[1], "test")
 log.append("control/0", b"x", "a", print)
 log.flush()
+"""
+FAILING = """
+import sys, time
+from confluent_kafka import KafkaError, KafkaException, Producer
+from streams import kafka_log
+
+class Failing(Producer):
+    def poll(self, timeout):
+        code = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+        raise KafkaException(KafkaError(code, "sequence desynchronization", fatal=True))
+
+kafka_log.Producer = Failing
+kafka_log.KafkaLog(sys.argv[1], "test")
+time.sleep(60)
+"""
+GONE = """
+from confluent_kafka import KafkaError, KafkaException
+from runtime import entry
+
+def main():
+    raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+entry.run(main)
 """
 NOON = "2021-05-19T12:00:00.000000Z"
 
@@ -223,15 +246,26 @@ def test_a_topic_with_another_partition_count_is_refused_by_a_worker(
     assert f"topic {name} has 4 partitions, 8 are wanted" in line
 
 
-def test_a_record_that_is_not_delivered_in_time_ends_the_process() -> None:
+@pytest.mark.parametrize(
+    ("program", "code", "said"),
+    [
+        (DELIVERING, EXIT_DELIVERY, "a record for control/0 was not delivered"),
+        (FAILING, EXIT_DELIVERY, "the producer has failed"),
+        (GONE, EXIT_FAILED, "Kafka does not answer"),
+    ],
+)
+def test_a_record_that_is_not_delivered_or_a_broker_that_goes_at_the_start_ends_the_process(
+    program: str, code: int, said: str
+) -> None:
     """What persists is a prefix: nothing may be decided after a record that is lost."""
     nobody = f"127.0.0.1:{free_port()}"
     done = subprocess.run(
-        [sys.executable, "-c", DELIVERING, nobody], cwd=ROOT, capture_output=True, text=True,
+        [sys.executable, "-c", program, nobody], cwd=ROOT, capture_output=True, text=True,
         timeout=60, check=False,
     )  # fmt: skip
-    assert done.returncode == EXIT_DELIVERY, done.stderr
-    assert "a record for control/0 was not delivered" in done.stderr
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_feed_that_meets_no_broker_is_to_be_started_again_and_ends_nobody_else(

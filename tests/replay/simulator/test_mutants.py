@@ -32,7 +32,7 @@ SEEDS = {
     "no_barrier": 94,
     "no_epoch_check": 4,
     "stamp_after_check": 117,
-    "resend_on_timeout": 1,
+    "resend_on_timeout": 2,
     "projector_forgets_fence": 1,
 }
 """A seed that catches each mutant, found by the search below; where `FOCUS` says so with faults of
