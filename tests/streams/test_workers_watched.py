@@ -30,6 +30,9 @@ from tests.streams.secured import SecuredKafka
 pytestmark = pytest.mark.timeout(180)
 NOTICED_S = 5.0
 
+PARTS = ("bucket", "count", "sum")
+"""What a histogram is told as."""
+
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[SecuredKafka]:
@@ -134,7 +137,11 @@ def test_a_worker_tells_health_readiness_and_every_figure_it_should(
     assert "quantum_ready 1.0" in lines
     assert 'quantum_eventbus_publish_errors_total{kind="delivery"} 0.0' in lines
     names = {line.split("{")[0].split(" ")[0] for line in lines if not line.startswith("#")}
-    assert names <= METRICS.keys()
+    parts = {
+        f"{m.name}_{part}" for m in METRICS.values() if m.kind == "histogram" for part in PARTS
+    }
+    assert names <= METRICS.keys() | parts
+    assert "quantum_control_seconds_bucket" in names
 
 
 def test_a_worker_whose_loop_hangs_is_not_live_within_five_seconds(
