@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.assignor.partition_assignor import PartitionAssignor
 from faust.exceptions import AlreadyConfiguredWarning
 from faust.transport.drivers import aiokafka as driver
@@ -73,6 +74,9 @@ def create_app(
     class OwnPositionsConsumer(driver.Consumer):
         """Starts each partition where our log says."""
 
+        def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+            return EndingThread(self, loop=self.loop, beacon=self.beacon)
+
         async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
             # Faust gives seeking as long as a request: a longer replay would be cut off, and begun
             # again for ever. The clients exist by now and keep the timeout they were made with.
@@ -126,6 +130,16 @@ def create_app(
 
     app.task(beats)
     return app
+
+
+class EndingThread(driver.AIOKafkaConsumerThread):
+    """Ends the process where the broker went just before Faust asked for it, as elsewhere."""
+
+    async def on_start(self) -> None:
+        try:
+            await super().on_start()
+        except KafkaError:
+            stop("Kafka does not answer")
 
 
 def assignor_of(topics: tuple[str, ...]) -> type[PartitionAssignor]:

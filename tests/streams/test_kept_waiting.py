@@ -24,6 +24,7 @@ from runtime.kafka import EmbeddedKafka
 from runtime.logs import confluent_logger
 from runtime.settings import ROOT
 from schemas.topics import SIGNAL
+from streams.app import EXIT_AGENT
 from streams.worker import EXIT_STRANGER
 from tests.streams.conftest import own_broker
 from tests.streams.test_workers_watched import get, start, stop, wait_ready
@@ -52,6 +53,23 @@ worker.LOOK_S = 0.3
 worker.main(["control", "--kafka", sys.argv[1], "--folder", sys.argv[2]])
 """
 """A worker whose producer hears nothing more, as one that was told of no brokers at all."""
+WENT = """
+import sys, threading
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError
+from streams import worker
+
+there = AIOKafkaClient.bootstrap
+
+async def gone(self):
+    if threading.current_thread() is threading.main_thread():
+        return await there(self)
+    raise KafkaConnectionError("Unable to bootstrap")
+
+AIOKafkaClient.bootstrap = gone
+worker.main(["control", "--kafka", sys.argv[1], "--folder", sys.argv[2]])
+"""
+"""A worker whose broker goes just before Faust asks for it."""
 pytestmark = pytest.mark.timeout(180)
 STALL_S = 25.0 if os.environ.get("QUANTUM_TEST_FULL") else 11.0
 """Longer than the session of a member of a group (10 s)."""
@@ -145,21 +163,23 @@ def test_a_foreign_member_of_the_group_is_named_and_once_it_is_gone_the_worker_w
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "code", "said"),
     [
-        (GAVE_UP, "no member of its group; the process ends"),
-        (LOST, "Kafka answers others and not this process, which ends"),
+        (GAVE_UP, EXIT_STRANGER, "no member of its group; the process ends"),
+        (LOST, EXIT_STRANGER, "Kafka answers others and not this process, which ends"),
+        (WENT, EXIT_AGENT, "Kafka does not answer; ending the process"),
     ],
 )
 def test_a_worker_whose_client_gave_up_joining_or_lost_the_broker_ends_to_be_started_again(
-    broker: EmbeddedKafka, folder: Path, program: str, said: str
+    broker: EmbeddedKafka, folder: Path, program: str, code: int, said: str
 ) -> None:
     command = [sys.executable, "-c", program, broker.bootstrap, str(folder)]
     with (folder / "control.out").open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     try:
-        assert process.wait(60) == EXIT_STRANGER
+        assert process.wait(60) == code
     finally:
         process.kill()
         process.wait()
+    assert "Traceback" not in (folder / "control.out").read_text()
     assert said in (folder / "control.log").read_text()
