@@ -287,7 +287,7 @@ class KafkaLog:
 
     def end(self, key: str, *, timeout_s: float = 10.0) -> int:
         with self._reading:
-            return self._end(self._consumer(), key, time.monotonic() + timeout_s)
+            return self._end(key, time.monotonic() + timeout_s)
 
     def ends(self, keys: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, int]:
         """Who cannot wait long is told so, and the question goes on: a client that has lost its
@@ -306,22 +306,18 @@ class KafkaLog:
         """Asked in one request a broker; a partition that gave no answer is asked by itself."""
         deadline = time.monotonic() + timeout_s
         with self._reading:
-            reader = self._consumer()
             asked = [TopicPartition(*split(key), LATEST) for key in wanted]
             answers: list[TopicPartition] = []
             with contextlib.suppress(KafkaException):
-                answers = reader.offsets_for_times(asked, timeout=timeout_s)
+                answers = self._consumer().offsets_for_times(asked, timeout=timeout_s)
             found = {
                 f"{each.topic}/{each.partition}": int(each.offset)
                 for each in answers
                 if each.error is None and each.offset >= 0
             }
-            ends = {
-                key: found[key] if key in found else self._end(reader, key, deadline)
-                for key in wanted
-            }
-            self._answered_at = time.monotonic()
-            return ends
+            if found:
+                self._answered_at = time.monotonic()
+            return {key: found[key] if key in found else self._end(key, deadline) for key in wanted}
 
     def start(self, key: str) -> int:
         with self._reading:
@@ -330,13 +326,15 @@ class KafkaLog:
             except KafkaException as error:
                 raise ConnectionError(f"Kafka at {self.bootstrap}: {error.args[0]}") from None
 
-    def _end(self, reader: Consumer, key: str, deadline: float) -> int:
+    def _end(self, key: str, deadline: float) -> int:
         try:
-            return watermarks(reader, key, deadline - time.monotonic())[1]
+            end = watermarks(self._consumer(), key, deadline - time.monotonic())[1]
         except KafkaException as error:
             if time.monotonic() > self._answered_at + RENEW_S:
                 self._reader, self._answered_at = None, time.monotonic()
             raise ConnectionError(f"Kafka at {self.bootstrap}: {error.args[0]}") from None
+        self._answered_at = time.monotonic()
+        return end
 
     def read(self, ranges: Mapping[str, tuple[int, int]]) -> Iterator[Incoming]:
         wanted = {key: span for key, span in ranges.items() if span[0] < span[1]}

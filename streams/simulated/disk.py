@@ -6,12 +6,13 @@ broker in memory. Its files are real and lie in memory where the machine has a p
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from gateways.buffer import Line, encoded, name_of
+from gateways.buffer import Line, encoded, files_of, name_of
 from gateways.buffer_folder import BufferFolder
 from streams.buffered_log import BufferedLog
 from streams.simulated.broker import MemoryLog
@@ -34,6 +35,7 @@ class Disk:
         """Apart from the draws of everything else: what a disk does moves no other fault."""
         place = MEMORY if MEMORY.is_dir() else None
         self.root = Path(tempfile.mkdtemp(prefix="qt-sim-", dir=place))
+        weakref.finalize(self, shutil.rmtree, self.root, ignore_errors=True)
 
     def left(self) -> list[str]:
         """Files with lines, of living processes and of dead ones."""
@@ -61,7 +63,7 @@ class SimulatedFolder(BufferFolder):
 
     def _tear(self, key: str, line: bytes) -> None:
         """Leave a part of a line behind all others, or of the first line of a buffer."""
-        there = sorted(self.folder.glob(name_of(key, 0).replace("000000", "*")))
+        there = files_of(self.folder, key)
         path = there[-1] if there else self.folder / name_of(key, 1)
         with path.open("ab") as file:
             file.write(line[: self._disk.rnd.randrange(1, len(line))])

@@ -55,7 +55,7 @@ log.append("control/0", b"x", "a", print)
 log.flush()
 """
 FAILING = """
-import sys, time
+import sys
 from confluent_kafka import KafkaError, KafkaException, Producer
 from streams import kafka_log
 
@@ -65,8 +65,9 @@ class Failing(Producer):
         raise KafkaException(KafkaError(code, "sequence desynchronization", fatal=True))
 
 kafka_log.Producer = Failing
-kafka_log.KafkaLog(sys.argv[1], "test")
-time.sleep(60)
+log = kafka_log.KafkaLog(sys.argv[1], "test")
+log.append("control/0", b"x", "a", print)
+log.flush()
 """
 GONE = """
 from confluent_kafka import KafkaError, KafkaException
