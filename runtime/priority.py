@@ -4,9 +4,10 @@ import contextlib
 import os
 from pathlib import Path
 
-STEPS = {"signals": 5, "risk": 5, "positions": 5, "projector": 10, "rebuild": 10}
-"""How far workers, and what makes tables anew, stand back behind the broker, `control`, `safety`,
-`execution`, `gateway` and the venue, in steps of nice: each leaves four fifths of the share."""
+STEPS = {"risk": 5, "projector": 10, "rebuild": 10}
+"""How far what can take a whole processor, and nobody waits for, stands back behind all others, in
+steps of nice: each leaves four fifths of the share. Workers that need little processor time do not:
+standing back gains the others nothing and makes them late with a change of policy (POL-4)."""
 AUTOGROUP = Path("/proc/self/autogroup")
 
 
