@@ -16,17 +16,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
+import orjson
+
 from commands.demo import demo_plan
 from projections.rebuild import rebuild
 from replay.log import LogRecord
 from replay.memory_log import Stored
 from replay.sources import KafkaLog
 from replay.verify import verify
+from schemas.trade import ExecutionReported, OrderDecided
 from tests.system.chaos import Chaos, ChaosSystem, converges, exits
 from tests.system.chaos_feed import script
 from tests.system.faults import Fault, drawn
 from tests.system.running import (
     DECISIONS,
+    Told,
     assert_same,
     checked,
     checked_engine,
@@ -115,10 +119,8 @@ def judge(system: ChaosSystem, hours: tuple[str, str]) -> int:
     figures = checked(system.kafka)["accounts"]
     ends_of_orders(records)
     found, expected = told_by(records), told_by_engine(*hours, script)
-    assert_same(
-        {key: said for key, said in found.items() if key[0] in DECISIONS},
-        {key: said for key, said in expected.items() if key[0] in DECISIONS},
-    )
+    uncertain = closed_twice(unharmed)
+    assert_same(decided(found, uncertain), decided(expected, uncertain))
     assert fills(records) == fills(unharmed)
     assert emergencies(records) == emergencies(unharmed) != Counter()
     right = checked_engine(unharmed)["accounts"]
@@ -131,6 +133,40 @@ def judge(system: ChaosSystem, hours: tuple[str, str]) -> int:
     rebuilt = rebuild(system.kafka, system.postgres, verify=True)
     assert rebuilt.equal, rebuilt.differences
     return verified.decisions
+
+
+def decided(told: Told, uncertain: set[str]) -> Told:
+    """What pure sources decided. Of `uncertain` accounts in any order, and without the ids of what
+    is named after its cause."""
+    found = {key: said for key, said in told.items() if key[0] in DECISIONS}
+    for key, said in found.items():
+        if key[1] in uncertain:
+            found[key] = sorted((k, s, t, _unnamed(data)) for k, s, t, data in said)
+    return found
+
+
+def _unnamed(data: str) -> str:
+    said = orjson.loads(data)
+    for item in said.get("items", ()):
+        if item.get("kind") in ("step", "cancel"):
+            del item["id"]
+    return orjson.dumps(said).decode()
+
+
+def closed_twice(records: Iterable[LogRecord | Stored]) -> set[str]:
+    """Accounts with a close of an emergency whose answer was lost. It is closed once more as soon
+    as that is known, and the venue is asked 200 ms later: where `execution` is late by more, the
+    close is found to be filled before the second one is refused, instead of after it."""
+    closes: set[str] = set()
+    found: set[str] = set()
+    for record in records:
+        if isinstance(record.event, OrderDecided):
+            orders = (item for item in record.event.data.items if item.kind == "order")
+            closes |= {order.id for order in orders if order.purpose == "emergency_close"}
+        elif isinstance(record.event, ExecutionReported):
+            lost = {item.order_id for item in record.event.data.items if item.kind == "unknown"}
+            found |= {record.event.partitionkey} if lost & closes else set()
+    return found
 
 
 def emergencies(records: Iterable[LogRecord | Stored]) -> Counter[tuple[str, str]]:
