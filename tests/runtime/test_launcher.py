@@ -123,6 +123,17 @@ def test_a_failed_installation_leaves_no_venv_and_says_what_to_do(
     assert not (checkout / ".venv").exists()
 
 
+def test_processes_keep_what_they_compile_whatever_the_environment_says(
+    checkout: Path, bare: dict[str, str]
+) -> None:
+    (checkout / "commands" / "imported.py").touch()
+    (checkout / "commands" / "__main__.py").write_text("from commands import imported")
+    process = _start(checkout, bare | {"PYTHONDONTWRITEBYTECODE": "1"})
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert list((checkout / "commands" / "__pycache__").glob("imported.*.pyc"))
+
+
 def test_a_missing_lock_is_named(checkout: Path, bare: dict[str, str]) -> None:
     (checkout / "locks" / "base.lock").unlink()
     process = _start(checkout, bare)
