@@ -80,7 +80,8 @@ def _rehearse(system: LiveSystem) -> dict[str, Any]:
         watch = _Watch(system, tail)
         checked(ask(kafka, _event("policy.set", opening)))
         say("building a book of 1.5 times equity")
-        watch.until(lambda log: log.open_positions >= 1, HELD_S, "no position was opened")
+        watch.until(lambda log: log.gross > EQUITY, HELD_S, "the book never exceeded its equity")
+        held = watch.log.gross
         say("stopping the account, while signals go on coming")
         stop = _event("emergency.stop", {"operator": OPERATOR, "reason": "rehearsal"})
         stopped = checked(ask(kafka, stop))
@@ -98,7 +99,9 @@ def _rehearse(system: LiveSystem) -> dict[str, Any]:
         reset = _event("emergency.reset", {"operator": OPERATOR, "reason": "end of the rehearsal"})
         checked(ask(kafka, reset))
         watch.until(lambda log: log.reset is not None, FLAT_S, "the reset was not read")
-    return {**watch.log.report(), "command_answered_ms": round(stopped.waited_ms, 1)}
+    gross_pct = float(round(held / EQUITY * 100, 1))
+    answered_ms = round(stopped.waited_ms, 1)
+    return {**watch.log.report(), "gross_pct": gross_pct, "command_answered_ms": answered_ms}
 
 
 def _event(kind: str, data: dict[str, Any]) -> Any:
@@ -144,6 +147,7 @@ class DrillLog:
     """First record of each step."""
     attempts: Counter[str] = field(default_factory=Counter)
     quantities: dict[str, str] = field(default_factory=dict)
+    costs: dict[str, Decimal] = field(default_factory=dict)
     entries: set[str] = field(default_factory=set)
     closes: int = 0
     cancels: int = 0
@@ -162,6 +166,11 @@ class DrillLog:
     @property
     def open_positions(self) -> int:
         return sum(quantity != "0" for quantity in self.quantities.values())
+
+    @property
+    def gross(self) -> Decimal:
+        """What is open, at what it was entered for. USDT."""
+        return sum(self.costs.values(), Decimal(0))
 
     def fold(self, event: Any, at: int) -> None:
         """Fold a valid record of the run."""
@@ -186,6 +195,7 @@ class DrillLog:
             for item in event.data.items:
                 if item.kind == "position":
                     self.quantities[item.symbol] = item.quantity
+                    self.costs[item.symbol] = abs(Decimal(item.cost))
         elif kind == "venue.requested.v1" and self._stopped():
             request = event.data.request
             if request.kind == "place" and not request.reduce_only and not request.close_position:
@@ -241,6 +251,8 @@ class DrillLog:
             failures.append(f"{self.approved_after} entries were approved after the stop")
         if any(ms > WINDOW_MS for ms in self.late_accepts):
             failures.append(f"an entry was accepted more than {WINDOW_MS} ms after the stop")
+        if not (self.closes and self.fills):
+            failures.append("nothing was closed after the stop: the rehearsal showed nothing")
         if self.refused < SIGNALS:
             failures.append(f"not all {SIGNALS} signals after the stop were refused")
         return {

@@ -62,7 +62,7 @@ from schemas.topics import (
     WORKERS,
     partition_of,
 )
-from schemas.trade import Flat, OrderDecided
+from schemas.trade import EmergencyStep, Flat, Order, OrderDecided
 
 COMMANDS = (
     PolicySet, EmergencyStop, EmergencyReset, AccountResume, TradeDelete, SymbolPause, SymbolResume,
@@ -94,7 +94,8 @@ class BrakesSeen:
 
 @dataclass(slots=True)
 class FlatSeen:
-    """Slice of one partition of `trade.order`: an account's last `flat`, (emergency id, own id)."""
+    """Slice of one partition of `trade.order`: an account's last `flat`, (emergency id, own id).
+    A step or an order after it takes it back: something was open again, and is being closed."""
 
     flat: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -152,6 +153,8 @@ class Control:
             for item in event.data.items if isinstance(event, OrderDecided) else ():
                 if isinstance(item, Flat):
                     state.flat[event.partitionkey] = (item.emergency_id, item.id)
+                elif isinstance(item, EmergencyStep | Order):
+                    state.flat.pop(event.partitionkey, None)  # something was open again
             return True
         if topic == COMMANDS_CONTROL.name:
             return True

@@ -48,10 +48,8 @@ class BufferFolder:
         self.root = root
         self.topic_ids = topic_ids
         self.folder = root / f"{os.getpid()}-{time.time_ns()}"
-        self.folder.mkdir(parents=True)
         self._rotate_bytes = rotate_bytes
-        self._lock = os.open(self.folder / LOCK, os.O_WRONLY | os.O_CREAT, 0o640)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = _made(self.folder)
         self._writers: dict[str, BufferWriter] = {}
         self._foreign: set[Path] = set()
         """Buffers of other logs that were named once."""
@@ -96,7 +94,7 @@ class BufferFolder:
         """Folders with lines whose process has ended, each under its lock until the next is asked
         for; those of another log and those of living processes are passed over."""
         for folder in sorted(self.root.iterdir() if self.root.is_dir() else ()):
-            if folder == self.folder or not folder.is_dir():
+            if folder == self.folder or folder.name.startswith(".") or not folder.is_dir():
                 continue
             with contextlib.suppress(OSError), (folder / LOCK).open("ab") as lock:
                 if _locked(lock):
@@ -115,6 +113,17 @@ class BufferFolder:
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
+
+
+def _made(folder: Path) -> int:
+    """The lock of a folder that is made: held before others see the folder, who would remove an
+    empty one of nobody."""
+    aside = folder.with_name(f".{folder.name}")
+    aside.mkdir(parents=True)
+    lock = os.open(aside / LOCK, os.O_WRONLY | os.O_CREAT, 0o640)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    aside.rename(folder)
+    return lock
 
 
 def _locked(lock: IO[bytes]) -> bool:

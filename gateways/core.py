@@ -29,6 +29,7 @@ from gateways.orders import (
     sent_at_us,
 )
 from gateways.refusals import HaltsOrders, refused
+from gateways.unguarded import Unguarded
 from schemas.control import EmergencyActivated, EmergencyWasReset, PolicyChanged
 from schemas.envelope import Envelope
 from schemas.ids import record_id
@@ -82,6 +83,7 @@ class GatewayCore:
         self._old_below = 0
         self._ordinal = 0
         self._ledger = Ledger(venue)
+        self.unguarded = Unguarded(self._ledger.orders)
         self._chain: tuple[str, str | None] = ("", None)
 
     # ------------------------------------------------------------------ inputs
@@ -162,6 +164,7 @@ class GatewayCore:
         if not items:
             return None
         self._chain = (event.id, self._ledger.correlation(items))
+        self.unguarded.take(items, wall_us)
         self._ledger.apply(account, items)
         return trusted(ExecutionData, items=tuple(items))
 
@@ -270,11 +273,6 @@ class GatewayCore:
         told = (o for o in self._ledger.restless.values() if o.fate is not Fate.READY)
         orders = sum(bool(order.cancels) or not order.accepted for order in told)
         return orders + sum(errand.attempt > 0 for errand in self._ledger.errands.values())
-
-    def protection(self) -> dict[str, LiveOrder]:
-        """Stops without an end that are to stay, by order id."""
-        known = self._ledger.orders.items()
-        return {i: o for i, o in known if o.order.purpose == "stop" and o.cancel is None}
 
     def unreported(self, items: Iterable[ExecutionItem]) -> tuple[ExecutionItem, ...]:
         """Those that are not in the log yet, by their natural ids."""

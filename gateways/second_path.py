@@ -1,10 +1,10 @@
 """Closing what the venue says is open, without a decision of anybody else (DEFINITIONS 7, SAFE-6).
 
-For a halt with `flatten`, and for a stop that failed while Kafka was away. An account is read at
-the venue; what is open there is closed at MARKET, reduce-only (which cannot flip), entries that
-rest are cancelled; then it is read again, until nothing is left. Protective stops stay: the sweeper
-cancels them when the log is back. Pure: the shell sends what :meth:`SecondPath.due` gives and says
-so.
+For a halt with `flatten`, and where Kafka is away for what stands without a stop. An account is
+read at the venue; what is open there is closed at MARKET, reduce-only (which cannot flip), entries
+that rest are cancelled; then it is read again, until nothing is left. Protective stops stay: the
+sweeper cancels them when the log is back. Pure: the shell sends what :meth:`SecondPath.due` gives
+and says so.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Closing:
 
     account: str
     cause: str
-    """What they are for: a halt's key, or the id of the stop's end."""
+    """What they are for: a halt's key, or what left a position without a stop."""
     places: tuple[Place, ...]
     read_step: str
 
@@ -74,7 +74,7 @@ class SecondPath:
             if known is None or known.cause != cause:
                 self._accounts[account] = self._fresh(cause, None)
 
-    def stop_failed(self, cause: str, account: str, symbol: str) -> None:
+    def unguarded(self, cause: str, account: str, symbol: str) -> None:
         """Close one symbol, unless all of the account are being closed."""
         known = self._accounts.get(account)
         if known is None:
@@ -100,8 +100,8 @@ class SecondPath:
         return bool(self._accounts)
 
     @property
-    def of_stops(self) -> bool:
-        """Whether it closes for stops that failed, and for nothing else."""
+    def of_symbols(self) -> bool:
+        """Whether it closes what stands without a stop, and nothing else."""
         return all(each.symbols is not None for each in self._accounts.values())
 
     # ------------------------------------------------------------------ what is to be done
@@ -114,7 +114,7 @@ class SecondPath:
             if each.open:
                 found.append(self._closing(name, each, epoch))
             elif wall_us >= each.asked_us + each.apart_us:
-                for number, live in enumerate(self.entries(name) if not each.symbols else ()):
+                for number, live in enumerate(self._entries(name, each)):
                     if live.accepted:
                         cancel = CancelRequest(
                             client_order_id=live.order.client_order_id, symbol=live.order.symbol
@@ -124,6 +124,13 @@ class SecondPath:
                 read = ReadAccount(step_id=f"{PREFIX}/{each.cause}/{name}/{epoch}/{each.reads}")
                 found.append(sender.send(read, name, each.reads, wall_us=wall_us, live=None))
         return found
+
+    def _entries(self, name: str, each: _Account) -> list[LiveOrder]:
+        """Entries that are to end: all of the account, or those that rest in its symbols."""
+        known, symbols = self.entries(name), each.symbols
+        if symbols is None:
+            return known
+        return [live for live in known if live.accepted and live.order.symbol in symbols]
 
     def _closing(self, name: str, each: _Account, epoch: int) -> Closing:
         places = tuple(
@@ -158,7 +165,7 @@ class SecondPath:
         elif isinstance(action.request.request, ReadAccount):
             each.reads, each.step = each.reads + 1, action.request.request.step_id
             each.asked_us = wall_us
-            each.entries_before = 0 if each.symbols else len(self.entries(action.account))
+            each.entries_before = len(self._entries(action.account, each))
 
     def on_report(self, event: Envelope) -> bool:
         """Take what the venue says; True if an account was seen flat for the first time."""

@@ -31,7 +31,8 @@ from schemas.validity import SequenceGap, Validity
 
 REQUEST_TIMEOUT_S = 5.0
 STALL_S = 15.0
-"""A read to the ends that gets nothing for this long gives up: the broker has gone."""
+"""Who gets nothing for this long, or hears for so long of partitions without leaders, gives up: the
+broker has gone."""
 BATCH = 500
 _LATEST: Any = _OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _EARLIEST: Any = _OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -185,7 +186,7 @@ def _offsets(bootstrap: str, topics: Iterable[Topic | str], spec: Any) -> dict[s
     asked = {TopicPartition(n, p): spec for n, count in counts.items() for p in range(count)}
     if not asked:
         return {}
-    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    deadline = time.monotonic() + STALL_S
     while True:
         futures = admin.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S)
         try:
@@ -194,6 +195,7 @@ def _offsets(bootstrap: str, topics: Iterable[Topic | str], spec: Any) -> dict[s
             if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
                 raise KafkaUnreachableError(bootstrap, _text(error)) from None
             time.sleep(0.05)
+            admin = _admin(bootstrap)  # the other may believe for long what it was told last
 
 
 def topic_ids(bootstrap: str) -> dict[str, str]:

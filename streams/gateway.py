@@ -89,6 +89,8 @@ class GatewayShell(Shell):
         self.silent: Callable[[], Mapping[str, float]] = dict
         """Streams that should have said something: no entry leaves while there are any (EXEC-7)."""
         self._silent: set[str] = set()
+        self._kept: dict[str, bool] = {}
+        """Ids of what found no place on the disk and was appended; whether the log has it."""
         self._offering = (
             Offering(log, self.gateways, self._publish, self._append)
             if isinstance(log, BufferedLog)
@@ -288,7 +290,6 @@ class GatewayShell(Shell):
         with self.lock:
             source = self.gateways.get(partition_of(report.partitionkey, self.partitions))
             if source is not None:
-                source.alone = self.away()
                 for record in source.decide("", report):
                     self._publish(source, record)
         self._wake.set()
@@ -299,8 +300,19 @@ class GatewayShell(Shell):
 
     def keep(self, event: Envelope) -> bool:
         """The same; True once it is on the disk or in the log, or as sure to get there as a record
-        of ours is."""
-        if isinstance(self.log, BufferedLog):
-            return self.log.keep(SHARED[0], encode(event), event.partitionkey)
-        self.tell(event)
-        return True
+        of ours is. Where the disk has no place it is asked for again and again, until the log has
+        it."""
+        if not isinstance(self.log, BufferedLog):
+            self.tell(event)
+            return True
+        if self.log.keep(SHARED[0], encode(event), event.partitionkey):
+            return True
+        if event.id not in self._kept and not self.log.away:
+            self._kept[event.id] = False
+
+            def delivered(_offset: int) -> None:
+                self._kept[event.id] = True
+                self._wake.set()
+
+            self._append(SHARED[0], encode(event), event.partitionkey, delivered)
+        return self._kept.get(event.id, False)

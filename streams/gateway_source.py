@@ -14,7 +14,7 @@ from schemas.ids import record_id
 from schemas.scalars import EPOCH_TEXT
 from schemas.sources import SkippedData, SourceSkipped
 from schemas.topics import CLOCK, CONTROL, EXECUTION_RES, MARKET, ORDER, VENUE_REPORT
-from schemas.trade import Ended, ExecutionData, ExecutionReported
+from schemas.trade import ExecutionData, ExecutionReported
 from schemas.validity import Validity
 from schemas.venue import VenueReported
 
@@ -42,8 +42,6 @@ class GatewaySource(Source):
         self.second = SecondPath(
             self.name, self.core.window_ms, self.core.skew_us // 1000, self.core.entries
         )
-        self.alone = False
-        """Kafka is away, as of the last report: nobody else closes what a failed stop leaves."""
         self.halts: dict[str, HaltNotedData] = {}
         """Halts that were told as obeyed and not as lifted, by key."""
         self.flat: list[str] = []
@@ -83,14 +81,17 @@ class GatewaySource(Source):
         assert isinstance(cause, VenueReported)
         if self.second.on_report(cause):
             self.flat.append(cause.partitionkey)
-        stops = self.core.protection() if self.alone else {}
         data = self.core.on_report(cause, self.wall())
-        for item in data.items if data is not None else ():
-            stop = stops.get(item.order_id) if isinstance(item, Ended) else None
-            if stop is not None and isinstance(item, Ended) and item.status != "FILLED":
-                self.second.stop_failed(item.id, stop.account, stop.order.symbol)
         if data is not None:
             yield self.record(data, cause.partitionkey, cause)
+
+    def watch_over(self, wall_us: int, *, alone: bool) -> None:
+        """`alone`, nobody else closes what stands without a stop: that is to be closed now."""
+        if not alone:
+            self.core.unguarded.forget_old(wall_us)
+            return
+        for account, symbol, cause in self.core.unguarded.due(wall_us):
+            self.second.unguarded(cause, account, symbol)
 
     def offered(self, raw: bytes) -> Envelope | None:
         """The record, under our own sequence, of what an earlier process had in its buffer; None if

@@ -95,13 +95,19 @@ class Stops:
 
     def close(self, t0_us: int, *, alone: bool) -> bool:
         """Close what is to be closed by ourselves: under `halt --flatten` everything that the venue
-        shows; `alone`, which is without Kafka, where a stop has failed. True if anything left."""
+        shows; `alone`, which is without Kafka, what stands without a stop. Under `halt --all`
+        nothing leaves; what stands without a stop is closed once it is lifted. True if anything
+        left."""
         acted = False
+        mode = self.obeyed.mode if self.obeyed is not None else ""
         for source in self._shell.gateways.values():
-            if self.obeyed is not None and self.obeyed.mode == "flatten":
+            source.watch_over(t0_us, alone=alone)
+            if self.obeyed is not None and mode == "flatten":
                 source.second.begin(self.obeyed.key, self._accounts(source))
-            elif source.second.busy and not (alone and source.second.of_stops):
+            elif source.second.busy and not (alone and source.second.of_symbols):
                 source.second.end()
+            if mode == "all":
+                continue
             for action in source.second.due(t0_us, source.epoch):
                 acted |= self._act(source, action, t0_us)
             for account in source.flat:

@@ -15,7 +15,7 @@ from schemas.positions import EquityItem, PositionData, PositionItem, PositionUp
 from schemas.safety import HfosSet, HfosSetData
 from schemas.scalars import micros, text, time_text
 from schemas.sources import FencedData, SourceFenced
-from schemas.trade import Flat, OrderData, OrderDecided
+from schemas.trade import EmergencyStep, Flat, OrderData, OrderDecided
 
 START = "2021-05-19T10:00:00.000000Z"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -90,10 +90,26 @@ class SafetyWorld:
 
     def flat(self) -> None:
         """The `flat` of the emergency that is active, as execution records it."""
-        policy = self.policy.policy
+        self._execution(Flat(id=self._item_id(), emergency_id=self._emergency()))
+
+    def closing(self) -> None:
+        """A step of it: something is closed once more."""
+        self._execution(
+            EmergencyStep(
+                id=self._item_id(), emergency_id=self._emergency(), step=3, name="close", attempt=2
+            )
+        )
+
+    def _emergency(self) -> str:
+        found: str | None = self.policy.policy.emergency_id
+        assert found is not None
+        return found
+
+    def _item_id(self) -> str:
+        return natural_id("item", str(self.orders + 1))
+
+    def _execution(self, item: EmergencyStep | Flat) -> None:
         self.orders += 1
-        assert policy.emergency_id is not None
-        item = Flat(id=natural_id("flat", str(self.orders)), emergency_id=policy.emergency_id)
         event = OrderDecided(
             **self.fields("/execution/0"), sequence=self.orders, epoch=1,
             data=OrderData(items=(item,)),

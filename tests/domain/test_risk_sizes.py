@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from schemas.market import Bracket
+from schemas.safety import HfosMode, HfosModeChanged, HfosModeChangedData
 from tests.domain.risk_world import FAR, RiskWorld, codes, failure, later
 
 
@@ -65,6 +66,22 @@ def test_a_stop_or_target_on_the_wrong_side_is_no_stop(prices: dict[str, Any]) -
     verdict = RiskWorld().propose(**prices)
     assert codes(verdict) == ["STOP_MISSING"]
     assert "wrong side" in verdict.failures[0].sentence
+
+
+def sized(*modes: HfosMode, target_pct: str = "4") -> Decimal:
+    """Quantity of a proposal after an AI-HFOS has gone through these modes."""
+    world = RiskWorld(**FAR | {"risk_target_pct": target_pct}, hfos_cautious_pct="25")
+    for mode in modes:
+        data = HfosModeChangedData(
+            mode=mode, before="NORMAL", operator="hfos", reason="its model says so"
+        )
+        world.fact("control", HfosModeChanged, data)
+    return Decimal(world.propose().figures["quantity"])
+
+
+def test_an_hfos_that_is_cautious_sizes_entries_down_by_the_share_of_the_policy() -> None:
+    assert sized("CAUTIOUS") == sized(target_pct="1") > 0
+    assert sized("CAUTIOUS", "NORMAL") == sized() > sized("CAUTIOUS")
 
 
 def test_without_a_true_range_there_is_no_stop() -> None:

@@ -97,6 +97,22 @@ def test_a_reset_of_the_breaker_opens_an_epoch_in_which_it_can_trip_again() -> N
     assert len(world.of("emergency.activated")) == 2
 
 
+def test_a_reset_is_refused_where_something_was_opened_after_flat_until_it_is_flat_again() -> None:
+    world = book(daily_loss_pct="100", flash_fall_pct="100")
+    world.price(60, BTCUSDT="36600")
+    world.close_all()
+    world.flat()
+    world.hold("BTCUSDT", "0.3")  # a trade by hand, or a fill that was told late
+    world.closing()
+    world.reset()
+    assert world.of("rejected")[-1].data.code == "NOT_FLAT"
+    assert world.state == "HALTED"
+    world.close_all()
+    world.flat()
+    world.reset()
+    assert world.state == "ACTIVE"
+
+
 def test_a_stop_that_was_found_before_a_reset_stops_nothing_after_it() -> None:
     world = book(daily_loss_pct="100", flash_fall_pct="100")
     world.price(60, BTCUSDT="36600")

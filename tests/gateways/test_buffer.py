@@ -5,6 +5,7 @@ reported with the good lines around it; a full disk leaves nothing half written.
 """
 
 import errno
+import fcntl
 import json
 import os
 import zlib
@@ -171,6 +172,23 @@ def test_what_a_process_left_is_there_for_the_next_one_and_for_nobody_while_it_l
     assert [path for path in tmp_path.iterdir() if path != second.folder] == []
     second.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_never_seen_without_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that another gateway removes as empty would take no record of its owner any more."""
+    other = BufferFolder(tmp_path, IDS, spare_bytes=1_000)
+    flock = fcntl.flock
+
+    def interrupted(handle: int, how: int) -> None:
+        if how == fcntl.LOCK_EX:  # the owner's own
+            assert list(other.left_behind()) == []
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", interrupted)
+    ours = BufferFolder(tmp_path, IDS, spare_bytes=1_000)
+    assert ours.append(KEY, b"1", "main") == 1
 
 
 def test_a_process_that_died_in_the_first_line_of_its_buffer_left_nothing(tmp_path: Path) -> None:

@@ -161,19 +161,131 @@ def test_a_close_that_finds_no_place_on_the_disk_does_not_leave(
 def test_a_stop_that_fails_while_kafka_is_away_closes_its_position(tmp_path: Path) -> None:
     world, script = opened(tmp_path)
     world.outage()
-    protection = world.gateway.gateways[0].core.protection()
-    stop = next(live for live in protection.values() if live.account == ALPHA)
-    dropped = VenueEnded(
-        client_order_id=stop.order.client_order_id, symbol=BTC, status="EXPIRED",
-        filled_quantity="0", why="the venue dropped it",
-    )  # fmt: skip
-    world.venue.says(ALPHA, dropped, script.us)
+    dropped(world, script)
     second = world.gateway.gateways[0].second
     settled(world, lambda: second.busy and second.left == [])
     world.back()
     assert open_in(world, ALPHA) == {}
     assert open_in(world, HOT), "the other account has its stop"
     assert [end.status for end in items(world, ALPHA, Ended)].count("EXPIRED") >= 1
+
+
+def dropped(world: AloneWorld, script: Script) -> None:
+    """The venue drops a stop of ALPHA."""
+    stops = world.gateway.gateways[0].core.unguarded.stops()
+    stop = next(live for live in stops.values() if live.account == ALPHA)
+    ended = VenueEnded(
+        client_order_id=stop.order.client_order_id, symbol=BTC, status="EXPIRED",
+        filled_quantity="0", why="the venue dropped it",
+    )  # fmt: skip
+    world.venue.says(ALPHA, ended, script.us)
+
+
+def sent(world: AloneWorld) -> list[str]:
+    """What leaves from now on: kinds of requests, and types of orders."""
+    found: list[str] = []
+    send = world.venue.send
+
+    def sending(request: VenueRequested, partition: int) -> None:
+        about = request.data.request
+        found.append(getattr(about, "order_type", about.kind))
+        send(request, partition)
+
+    world.venue.send = sending  # type: ignore[method-assign]
+    return found
+
+
+def waited(world: AloneWorld, seconds: int) -> None:
+    for _ in range(seconds):
+        world.now_s += 1
+        world.wall_us += 1_000_000
+        world.settle()
+
+
+def test_a_stop_that_failed_before_the_outage_was_noticed_closes_its_position(
+    tmp_path: Path,
+) -> None:
+    world, script = opened(tmp_path)
+    leaving = sent(world)
+    world.kafka_away = world.inner.away = True
+    dropped(world, script)
+    waited(world, 3)
+    assert (world.gateway.figures()["away"], leaving) == (0, [])
+    waited(world, 8)
+    assert (world.gateway.figures()["away"], leaving.count("MARKET")) == (1, 1)
+    world.back()
+    assert open_in(world, ALPHA) == {}
+    assert open_in(world, HOT)
+
+
+def test_a_stop_that_failed_long_before_an_outage_is_not_the_gateways_any_more(
+    tmp_path: Path,
+) -> None:
+    world, script = opened(tmp_path)
+    leaving = sent(world)
+    dropped(world, script)
+    waited(world, 20)  # execution has closed the position itself
+    assert open_in(world, ALPHA) == {}
+    leaving.clear()
+    world.outage()
+    waited(world, 10)
+    assert leaving == []
+
+
+def test_an_entry_that_is_filled_without_kafka_is_closed_after_two_seconds(tmp_path: Path) -> None:
+    """Nobody places its stop (DEFINITIONS 5)."""
+    world, script = AloneWorld(tmp_path), Script()
+    world.feeds(script.instruments(), script.warm_up("40000", "1"), script.price("40000"))
+    world.feeds(script.tick())
+    world.feed(*script.policy(ALPHA, 0, cooldown_s=0))
+    world.publish(*script.intent(ALPHA, "BUY", BTC, "39900"))
+    world.settle()
+    world.feeds(script.price("39990"), script.tick())
+    leaving = sent(world)
+    world.outage()
+    world.feeds(script.price("39800"), script.price("39700"))
+    waited(world, 1)
+    assert leaving == []
+    waited(world, 10)
+    assert leaving.count("MARKET") == 1
+    second = world.gateway.gateways[0].second
+    assert second.busy
+    assert second.left == []
+    world.back()
+    assert open_in(world, ALPHA) == {}
+
+
+def test_under_halt_all_nothing_leaves_and_what_has_no_stop_is_closed_once_it_is_lifted(
+    tmp_path: Path,
+) -> None:
+    world, script = opened(tmp_path)
+    world.gateway.stops.halt = lambda: Halt("all", "ann", "gone mad", FLATTEN.at, "k2")
+    leaving = sent(world)
+    world.outage()
+    dropped(world, script)
+    waited(world, 10)
+    assert leaving == []
+    world.gateway.stops.halt = lambda: None
+    waited(world, 10)
+    assert leaving.count("MARKET") == 1
+
+
+def test_flatten_with_a_full_disk_closes_once_the_log_has_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, _ = opened(tmp_path)
+    leaving = sent(world)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(world.log.buffer, "append", full)
+    world.gateway.stops.halt = lambda: FLATTEN
+    second = world.gateway.gateways[0].second
+    settled(world, lambda: second.busy and second.left == [])
+    assert leaving.count("MARKET") == 2
+    closes = [found.event for found in valid(world) if isinstance(found.event, HaltClosed)]
+    assert sorted(event.partitionkey for event in closes) == [ALPHA, HOT], "each once"
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -17,6 +17,7 @@ def test_a_drill_stops_an_account_blocks_what_comes_after_and_ends_flat(tmp_path
     assert [step["step"] for step in told["steps"]] == [
         "activated", "block", "cancel_entries", "close", "confirm", "cancel_protection", "flat",
     ]  # fmt: skip
+    assert told["gross_pct"] > 100, "a book of less than its equity would show nothing"
     assert told["closes"] >= 1
     assert told["fills"] >= 1
     by_risk = {why: n for why, n in told["blocked"].items() if why.startswith("refused by risk")}
