@@ -82,17 +82,18 @@ def replay(*, letter: Letter, operator: Operator, reason: Reason, as_json: AsJso
       ./quantum dlq replay risk/0 --operator ann --reason "the schema knows it now"
       ./quantum dlq replay trade.signal.v5/7/12 --operator ann --reason "key was wrong"
 
-    The bytes stay as they are, unless its id was folded before (a decision failed on it): then it
-    gets a new id, always the same one, so that a second replay is not acted on twice. A wrong
-    message key is put right. Refused (exit code 4): what this build cannot take either, records of
-    workers and of the feed, and what was settled already.
+    The bytes stay as they are, unless its id was folded before (a decision failed on it), or it
+    came without one: then it gets a new id, always the same one, so that a second replay is not
+    acted on twice. A wrong message key is put right. Refused (exit code 4) before anything is
+    published: what this build cannot take either, records of workers and of the feed, what was
+    settled already, and who is no operator of the account.
     """
     from commands.letters import find_letter, publish_anew, settle
     from commands.system import find
 
     bootstrap = find().kafka
     row = find_letter(bootstrap, letter)
-    done = publish_anew(bootstrap, row)
+    done = publish_anew(bootstrap, row, operator, reason)
     settle(bootstrap, row, "replayed", operator, reason, replayed_as=done["place"])
     data = {"letter": row["id"], **done}
     words = "under a new id" if done["new_id"] else "byte for byte"

@@ -140,10 +140,11 @@ def _unfit(row: dict[str, Any], event: Envelope) -> str | None:
     return None
 
 
-def publish_anew(bootstrap: str, row: dict[str, Any]) -> dict[str, Any]:
+def publish_anew(bootstrap: str, row: dict[str, Any], operator: str, reason: str) -> dict[str, Any]:
     """Publish the original on its topic: `place`, `id` and `new_id` of what stands there now.
 
-    CommandError (refused) for what cannot be taken, or was settled before.
+    CommandError before anything is published: for what cannot be taken, or was settled before, and
+    where control would not take the note of `operator` and `reason`.
     """
     from commands.publish import Publisher
 
@@ -165,14 +166,39 @@ def publish_anew(bootstrap: str, row: dict[str, Any]) -> dict[str, Any]:
     unfit = _unfit(row, event)
     if unfit is not None:
         raise CommandError(f"refused: {row['id']}: {unfit}", ExitCode.REFUSED)
-    folded = str(row["reason"]).partition(":")[0] not in NEVER_FOLDED
-    raw = encode(_renamed(event, row)) if folded else base64.b64decode(row["base64"])
+    _check_note(bootstrap, row, event.partitionkey, operator, reason)
+    raw = base64.b64decode(row["base64"])
+    new_id = _is_to_be_renamed(row, raw)
+    if new_id:
+        raw = encode(_renamed(event, row))
     with Publisher(bootstrap) as publisher:
         topic, partition, offset = publisher.send_raw(
             str(row["topic"]), event.partitionkey.encode(), raw
         )
     again = decode_request(raw, topic=topic, partition=partition, offset=offset)
-    return {"place": f"{topic}/{partition}/{offset}", "id": again.id, "new_id": folded}
+    return {"place": f"{topic}/{partition}/{offset}", "id": again.id, "new_id": new_id}
+
+
+def _check_note(
+    bootstrap: str, row: dict[str, Any], account: str, operator: str, reason: str
+) -> None:
+    """Raises CommandError where the note that follows would be refused; who is no operator of the
+    account is refused by control, so that it is recorded."""
+    from commands.policy import read
+    from domain.control_verbs import unknown_operator
+
+    _note(row, "replayed", operator, reason, None)
+    if unknown_operator(read(bootstrap).accounts.get(account), operator) is not None:
+        settle(bootstrap, row, "replayed", operator, reason)
+
+
+def _is_to_be_renamed(row: dict[str, Any], raw: bytes) -> bool:
+    """Whether it needs an id made from its first place: one that was folded before, and one that
+    came without (its readers would make another from each place that it stands at)."""
+    import orjson
+
+    folded = str(row["reason"]).partition(":")[0] not in NEVER_FOLDED
+    return folded or "id" not in orjson.loads(raw)
 
 
 def _renamed(event: Envelope, row: dict[str, Any]) -> Envelope:
@@ -201,6 +227,15 @@ def settle(
 ) -> Envelope:
     """Have the control processor record what was done about a letter; the event that says so."""
     from commands.asking import ask, checked
+
+    command = _note(row, outcome, operator, reason, replayed_as)
+    return checked(ask(bootstrap, command)).event
+
+
+def _note(
+    row: dict[str, Any], outcome: str, operator: str, reason: str, replayed_as: str | None
+) -> Envelope:
+    """The command for that; CommandError (misuse) names what is wrong with it."""
     from commands.publish import PublishError, build
 
     raw = base64.b64decode(row["base64"] or "")
@@ -217,10 +252,9 @@ def settle(
         data["replayed_as"] = replayed_as
     moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     try:
-        command = build("letter.settle", _account(row), data, time=moment)
+        return build("letter.settle", _account(row), data, time=moment)
     except PublishError as error:
         raise CommandError(str(error), ExitCode.MISUSE) from None
-    return checked(ask(bootstrap, command)).event
 
 
 def _account(row: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from commands.console import AsJson, OneAccount, add, show
+from commands.console import AsJson, CommandError, OneAccount, add, show
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +25,9 @@ def positions(account: OneAccount = None, as_json: AsJson = False) -> None:
     from replay.summary_json import position_json
 
     summary = figures.current(find().kafka)
+    if account is not None and account not in summary.accounts:
+        names = ", ".join(sorted(summary.accounts)) or "none yet"
+        raise CommandError(f"there is no account {account}; there are: {names}")
     rows: list[dict[str, Any]] = []
     for name, each in sorted(summary.accounts.items()):
         if account in (None, name):

@@ -28,6 +28,7 @@ TOPIC_OF: dict[str, Topic] = {
     "command.symbol.pause.v1": COMMANDS_CONTROL,
     "command.symbol.resume.v1": COMMANDS_CONTROL,
     "command.letter.settle.v1": COMMANDS_CONTROL,
+    "command.hfos.set.v1": COMMANDS_CONTROL,
     "command.position.close.v1": COMMANDS_TRADE,
     "command.position.reduce.v1": COMMANDS_TRADE,
     "command.account.flatten.v1": COMMANDS_TRADE,
@@ -94,21 +95,23 @@ def build(
         body["items"] = [
             {"id": part_id(identity, ordinal), **item} for ordinal, item in enumerate(items)
         ]
-        symbols = {item.get("symbol") for item in items}
-        if len(symbols) == 1 and isinstance(symbol := next(iter(symbols)), str):
-            subject = f"{account}/{symbol}"
-    raw = orjson.dumps(
-        {
-            "specversion": "1.0",
-            "id": identity,
-            "type": kind,
-            "source": source,
-            "subject": subject,
-            "time": time,
-            "partitionkey": account,
-            "data": body,
-        }
-    )
+        symbols = {name for item in items if isinstance(name := item.get("symbol"), str)}
+        if len(symbols) == 1:
+            subject = f"{account}/{symbols.pop()}"
+    record = {
+        "specversion": "1.0",
+        "id": identity,
+        "type": kind,
+        "source": source,
+        "subject": subject,
+        "time": time,
+        "partitionkey": account,
+        "data": body,
+    }
+    try:
+        raw = orjson.dumps(record)
+    except TypeError as error:  # a number of more than 64 bits, text that is none
+        raise PublishError(f"{name} was not sent: {error}; correct the value") from None
     try:
         event = decode_request(raw, topic=TOPIC_OF[kind].name, partition=0, offset=0)
         decode(encode(event))

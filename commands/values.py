@@ -1,11 +1,15 @@
 """`key=value` arguments of commands, turned into what the schemas want."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from commands.console import CommandError, ExitCode
+
+WHOLE = re.compile(r"-?[0-9]{1,18}")
+"""Fits into 64 bits, as JSON wants it."""
 
 
 def pairs(arguments: list[str]) -> dict[str, str]:
@@ -90,4 +94,4 @@ def event_time(option: str, value: str) -> str:
 
 def _number(text: str) -> Any:
     """A whole number where it is one; else the text, which the schema will refuse by name."""
-    return int(text) if text.removeprefix("-").isdigit() else text
+    return int(text) if WHOLE.fullmatch(text) else text

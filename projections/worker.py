@@ -20,6 +20,7 @@ from projections.projector import Projector
 from projections.reports import Reports
 from projections.writing import OvertakenError
 from runtime import entry, logs
+from runtime.health import port
 from runtime.priority import stand_back
 from runtime.settings import Settings
 
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     settings = Settings.load()
     known.add_argument("--kafka", default=settings.kafka, help="bootstrap servers, host:port")
     known.add_argument("--postgres", default=settings.postgres, help="postgresql://…")
-    known.add_argument("--health-port", type=int, default=0, help="port of /health; 0: free one")
+    known.add_argument("--health-port", type=port, default=0, help="port of /health; 0: free one")
     known.add_argument("--folder", required=True, type=Path, help="where its log file goes")
     return known
 

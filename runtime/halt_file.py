@@ -93,7 +93,9 @@ class HaltFile:
 
     def write(self, mode: HaltMode, *, operator: str, reason: str, at: str) -> Halt:
         """Put a halt in force, as a whole and durably; it replaces the one before. OSError."""
-        words = {"operator": operator, "reason": reason, "at": at}
+        said = {"operator": operator, "reason": reason, "at": at}
+        # whatever a shell hands over: a halt is never refused for its words
+        words = {name: _line(value, WORDS_MAX[name]) for name, value in said.items()}
         body = {"mode": mode, **words, "key": f"{time.time_ns():x}-{os.getpid()}"}
         content = json.dumps(body, ensure_ascii=False).encode() + b"\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 import urllib.request
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -17,6 +18,7 @@ Probe = Callable[[], dict[str, object]]
 PATHS = {"/health": "healthy", "/readyz": "healthy", "/livez": "live"}
 """Path to the field of the probe's answer that decides its status."""
 ASK_S = 3.0
+PORT_MAX = 65_535
 
 
 class HealthServer:
@@ -24,7 +26,8 @@ class HealthServer:
 
     The probe's answer is sent as JSON: with status 200 if its `healthy` (`/livez`: its `live`) is
     true or missing, else 503. A probe that raises counts as neither, its error as the reason; it
-    must not wait for a lock that a hung thread may hold. port 0 takes a free one.
+    must not wait for a lock that a hung thread may hold. port 0 takes a free one. Both may be set
+    anew at any time.
     """
 
     def __init__(
@@ -35,14 +38,17 @@ class HealthServer:
         metrics: Callable[[], bytes] | None = None,
         host: str = "127.0.0.1",
     ) -> None:
+        self.probe, self.metrics = probe, metrics
+        owner = self
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 path = self.path.split("?")[0]
-                if path == "/metrics" and metrics is not None:
-                    self._send(*_told(metrics), "text/plain; version=0.0.4; charset=utf-8")
+                if path == "/metrics" and owner.metrics is not None:
+                    self._send(*_told(owner.metrics), "text/plain; version=0.0.4; charset=utf-8")
                     return
                 if path in PATHS:
-                    status, body = _answer(probe, PATHS[path])
+                    status, body = _answer(owner.probe, PATHS[path])
                 else:
                     status, body = 404, {"error": f"only {', '.join(PATHS)} and /metrics are here"}
                 data = json.dumps(body, default=str).encode()
@@ -90,6 +96,18 @@ class HealthServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def not_yet(worker: str) -> Probe:
+    """What a process says while it waits for others and has nothing to tell: live, not ready."""
+    return lambda: {"worker": worker, "state": "waiting", "healthy": False, "live": True}
+
+
+def port(text: str) -> int:
+    """A port from the command line, 0 for a free one. Raises ArgumentTypeError."""
+    if not text.isascii() or not text.isdigit() or int(text) > PORT_MAX:
+        raise ArgumentTypeError(f"{text!r} is no port: 1 to {PORT_MAX}, or 0 for a free one")
+    return int(text)
 
 
 class _Server(ThreadingHTTPServer):

@@ -21,28 +21,37 @@ def read_secret(path: Path, setting: str) -> str:
     it is empty, or it holds more than one line.
     """
     named = f"{setting}={path}"
+    raw = _read(path, setting, secret=True)
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            if mode & stat.S_IRWXO:
-                raise SettingsError(
-                    f"{named} cannot be used: everybody on this machine may read it (mode "
-                    f"{mode:04o}, at most 0640 is taken). Run chmod o-rwx on it, and change what "
-                    "it holds if it was shared."
-                )
-            raw = file.read(MAX_BYTES)
         text = raw.decode().rstrip("\r\n")
-    except OSError as error:
-        raise SettingsError(
-            f"{named} cannot be read: {error.strerror}. Correct the path, or give the file to the "
-            "user this runs as."
-        ) from None
     except UnicodeDecodeError:
         raise SettingsError(f"{named} cannot be used: it is no text in UTF-8.") from None
     if not text or "\n" in text:
         lines = text.count("\n") + 1 if text else 0
         raise SettingsError(f"{named} cannot be used: it holds {lines} lines, one is wanted.")
     return text
+
+
+def _read(path: Path, setting: str, *, secret: bool) -> bytes:
+    named = f"{setting}={path}"
+    try:
+        about = path.stat()  # before it is opened: a pipe would wait for its writer
+        if not stat.S_ISREG(about.st_mode):
+            raise SettingsError(f"{named} cannot be used: it is no regular file.")
+        mode = stat.S_IMODE(about.st_mode)
+        if secret and mode & stat.S_IRWXO:
+            raise SettingsError(
+                f"{named} cannot be used: everybody on this machine may read it (mode {mode:04o}, "
+                "at most 0640 is taken). Run chmod o-rwx on it, and change what it holds if it was "
+                "shared."
+            )
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES)
+    except OSError as error:
+        raise SettingsError(
+            f"{named} cannot be read: {error.strerror}. Correct the path, or give the file to the "
+            "user this runs as."
+        ) from None
 
 
 def confluent_security(settings: Settings | None = None) -> dict[str, Any]:
@@ -56,6 +65,7 @@ def confluent_security(settings: Settings | None = None) -> dict[str, Any]:
         return {}
     made: dict[str, Any] = {"security.protocol": protocol}
     if protocol.endswith("SSL"):
+        tls_context(known)  # refuses what cannot be used; librdkafka names neither file nor setting
         made["enable.ssl.certificate.verification"] = True
         made["ssl.endpoint.identification.algorithm"] = (
             "https" if known.kafka_verify_hostname else "none"
@@ -77,10 +87,17 @@ def confluent_security(settings: Settings | None = None) -> dict[str, Any]:
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """The same TLS as a context, for clients in Python; None where the protocol has none.
 
-    Raises SettingsError for a certificate that cannot be used.
+    Raises SettingsError for a certificate that cannot be used, and for a key that others may read.
     """
     if not settings.kafka_security_protocol.endswith("SSL"):
         return None
+    for setting, path in (
+        ("QUANTUM_KAFKA_CA_FILE", settings.kafka_ca_file),
+        ("QUANTUM_KAFKA_CERT_FILE", settings.kafka_cert_file),
+        ("QUANTUM_KAFKA_KEY_FILE", settings.kafka_key_file),
+    ):
+        if path is not None:
+            _read(path, setting, secret=path is settings.kafka_key_file)
     try:
         context = ssl.create_default_context(
             cafile=str(settings.kafka_ca_file) if settings.kafka_ca_file else None

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,9 +30,20 @@ def _servers(value: str) -> str:
 
 
 def _postgres_uri(value: str) -> str:
-    if not value.startswith(("postgresql://", "postgres://")):
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("postgresql", "postgres") and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that are not closed
+        usable = False
+    if not usable:
         raise ValueError("expected postgresql://user:password@host:port/database")
     return value
+
+
+def _shown(value: object) -> str:
+    """A value for people; of what stands before an `@`, a password maybe, nothing."""
+    before, at, after = str(value).rpartition("@")
+    return f"{before.partition('://')[0]}://...@{after}" if at else before + after
 
 
 def default_cache() -> Path:
@@ -129,5 +141,5 @@ class Settings(BaseSettings):
             name = "QUANTUM_" + "_".join(str(part) for part in problem["loc"][:1]).upper()
             reason = problem["msg"].removeprefix("Value error, ")
             raise SettingsError(
-                f"{name}={problem['input']} cannot be used: {reason}. Correct or unset it."
+                f"{name}={_shown(problem['input'])} cannot be used: {reason}. Correct or unset it."
             ) from None

@@ -21,6 +21,7 @@ from gateways.candles import CandleFileError, read_candles, read_funding
 from gateways.feed_records import fed_records
 from gateways.probes import demo_script
 from runtime import entry, logs
+from runtime.health import port
 from runtime.settings import Settings
 from schemas.codec import RecordError, decode, encode
 from schemas.envelope import Envelope
@@ -326,7 +327,7 @@ def parser() -> argparse.ArgumentParser:
     known = argparse.ArgumentParser(description="Feed of candles on disk, or of the clock alone")
     known.add_argument("paths", nargs="*", type=Path, help="candle files, one a symbol")
     known.add_argument("--kafka", default=Settings.load().kafka, help="bootstrap servers")
-    known.add_argument("--health-port", type=int, default=0, help="port of /health; 0: free one")
+    known.add_argument("--health-port", type=port, default=0, help="port of /health; 0: free one")
     known.add_argument("--folder", required=True, type=Path)
     known.add_argument("--from", dest="start", type=moment)
     known.add_argument("--to", dest="end", type=moment)

@@ -24,7 +24,7 @@ from gateways.buffer_folder import BufferFolder
 from runtime import entry, logs
 from runtime.build import code_digest
 from runtime.halt_file import HaltFile
-from runtime.health import HealthServer
+from runtime.health import HealthServer, not_yet, port
 from runtime.priority import stand_back
 from runtime.settings import Settings
 from schemas.codec import encode
@@ -272,16 +272,9 @@ class Worker:
 
     # ------------------------------------------------------------------ running
 
-    def run(self, port: int = 0) -> None:
-        """Serve until the process is told to stop; health on `port` (0: a free one)."""
-        server = HealthServer(
-            port,
-            probe=self.vitals.health,
-            metrics=self.vitals.metrics,
-            host=Settings.load().health_host,
-        )
-        server.start()
-        (self.folder / f"{self.processor}.port").write_text(str(server.port))
+    def run(self, server: HealthServer) -> None:
+        """Serve until the process is told to stop; health by `server`."""
+        server.probe, server.metrics = self.vitals.health, self.vitals.metrics
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         threading.Thread(target=self._look_around, name="group", daemon=True).start()
         app = create_app(
@@ -364,7 +357,7 @@ def parser() -> argparse.ArgumentParser:
     known = argparse.ArgumentParser(description="One worker of Quantum Trader")
     known.add_argument("processor", choices=sorted(AGENTS))
     known.add_argument("--kafka", default=settings.kafka, help="bootstrap servers")
-    known.add_argument("--health-port", type=int, default=0, help="port of /health; 0: free one")
+    known.add_argument("--health-port", type=port, default=0, help="port of /health; 0: free one")
     known.add_argument("--folder", required=True, type=Path, help="folder for logs and ports")
     known.add_argument("--instance", default=None, help="static group member id")
     known.add_argument("--partitions", type=int, default=PARTITIONS_EMBEDDED)
@@ -385,6 +378,11 @@ def main(arguments: list[str] | None = None) -> None:
     logs.configure(options.processor, options.folder)
     sampling.start(options.processor)
     instance = options.instance or f"{options.processor}-{options.folder.name}"
+    server = HealthServer(
+        options.health_port, probe=not_yet(options.processor), host=Settings.load().health_host
+    )
+    server.start()  # before Kafka is waited for: who looks after this process is answered
+    (options.folder / f"{options.processor}.port").write_text(str(server.port))
     worker = Worker(
         options.processor,
         options.kafka,
@@ -392,7 +390,7 @@ def main(arguments: list[str] | None = None) -> None:
         instance=instance,
         partitions=options.partitions,
     )
-    worker.run(options.health_port)
+    worker.run(server)
 
 
 if __name__ == "__main__":

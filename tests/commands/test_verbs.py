@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from replay.log import ends
 from schemas.ids import natural_id
 from tests.commands.conftest import Quantum
 
@@ -207,6 +208,24 @@ def test_a_letter_with_the_wrong_key_is_replayed_byte_for_byte_under_the_right_o
     done = told(quantum, "dlq", "replay", place, *WHO)
     assert not done["new_id"]
     assert done["id"] == natural_id("letter", "2")
+
+
+def test_a_letter_without_an_id_gets_one_of_its_first_place(
+    quantum: Quantum, crash_kafka: str
+) -> None:
+    """Its readers would make another from each place that it stands at, and act on each."""
+    nameless = {name: value for name, value in SIGNAL.items() if name != "id"}
+    place = letter(
+        crash_kafka, json.dumps(nameless).encode(), reason="WRONG_KEY: key", offset=1_000_005,
+        key=b"other",
+    )  # fmt: skip
+    before = ends(crash_kafka, ["trade.signal.v5"])
+    refused = quantum("dlq", "replay", place, "--operator", "ann smith", "--reason", "x")
+    assert refused.exit_code == 2
+    assert "operator" in refused.stderr
+    assert ends(crash_kafka, ["trade.signal.v5"]) == before, "nothing is published then"
+    done = told(quantum, "dlq", "replay", place, *WHO)
+    assert (done["new_id"], done["id"]) == (True, natural_id("replayed", place))
 
 
 def test_what_cannot_be_taken_is_not_replayed_but_can_be_discarded(

@@ -139,3 +139,14 @@ def test_words_of_any_kind_are_made_fit_for_a_record_and_half_a_file_still_halts
     half = parse(content[: min(cut, len(content) - 1)], 0)
     assert half.mode == "entries"
     assert half.defect
+
+
+def test_whatever_the_words_a_halt_that_is_written_is_in_force_as_it_was_meant(
+    tmp_path: Path,
+) -> None:
+    file = HaltFile.of(tmp_path)
+    for words in ("\udcff", "x" * 100_000, "\x1b[2J\n", ""):
+        written = file.write("flatten", operator=words, reason=words, at="2026-11-22T05:00:00Z")
+        found = HaltFile.of(tmp_path).look()
+        assert found is not None
+        assert (written.mode, found.mode, found.defect) == ("flatten", "flatten", "")

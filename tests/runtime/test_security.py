@@ -16,6 +16,7 @@ from runtime.security import (
     tls_context,
 )
 from runtime.settings import ROOT, Settings, SettingsError
+from tests.streams.secured import SecuredKafka
 
 NAME = "QUANTUM_KAFKA_SASL_PASSWORD_FILE"
 
@@ -52,12 +53,39 @@ def test_a_secret_that_everybody_may_read_or_write_is_refused(tmp_path: Path, mo
 def test_a_secret_that_is_not_there_or_no_line_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read: No such file"):
         read_secret(tmp_path / "nothing", NAME)
-    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
+    with pytest.raises(SettingsError, match="it is no regular file"):
         read_secret(tmp_path, NAME)
     with pytest.raises(SettingsError, match="holds 0 lines"):
         read_secret(secret(tmp_path, "\n"), NAME)
     with pytest.raises(SettingsError, match="holds 2 lines"):
         read_secret(secret(tmp_path, "a\nb\n"), NAME)
+
+
+def test_what_is_no_file_is_refused_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SettingsError, match=r"pipe cannot be used: it is no regular file"):
+        read_secret(tmp_path / "pipe", NAME)
+
+
+def test_tls_files_that_cannot_be_used_are_named_with_their_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, shared = tmp_path / "good", tmp_path / "shared"
+    for path, mode in ((good, 0o600), (shared, 0o644)):
+        path.write_text("no certificate")
+        path.chmod(mode)
+    tls = {"kafka": "h:1", "kafka_security_protocol": "SSL"}
+    for values, said in (
+        ({"kafka_ca_file": "/nope"}, "QUANTUM_KAFKA_CA_FILE=/nope cannot be read: No such file"),
+        (
+            {"kafka_cert_file": str(good), "kafka_key_file": str(shared)},
+            f"QUANTUM_KAFKA_KEY_FILE={shared} cannot be used: everybody on this machine may read",
+        ),
+        ({"kafka_ca_file": str(good)}, "the certificates for Kafka cannot be used"),
+    ):
+        with monkeypatch.context() as patched, pytest.raises(SettingsError) as raised:
+            confluent_security(settings(patched, **tls, **values))
+        assert said in str(raised.value)
 
 
 NOBODY = 65534
@@ -91,26 +119,27 @@ def test_an_open_broker_needs_nothing() -> None:
 def test_sasl_over_tls_sets_protocol_mechanism_login_and_authority(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    broker = SecuredKafka(tmp_path / "kafka")
+    broker.make_secrets()
     known = settings(
         monkeypatch,
         KAFKA="broker:9093",
         KAFKA_SECURITY_PROTOCOL="SASL_SSL",
         KAFKA_SASL_USERNAME="trader",
         KAFKA_SASL_PASSWORD_FILE=str(secret(tmp_path)),
-        KAFKA_CA_FILE=str(tmp_path / "ca.pem"),
+        KAFKA_CA_FILE=str(broker.ca_file),
     )
     assert confluent_security(known) == {
         "security.protocol": "SASL_SSL",
         "enable.ssl.certificate.verification": True,
         "ssl.endpoint.identification.algorithm": "https",
-        "ssl.ca.location": str(tmp_path / "ca.pem"),
+        "ssl.ca.location": str(broker.ca_file),
         "sasl.mechanism": "SCRAM-SHA-512",
         "sasl.username": "trader",
         "sasl.password": "s3cret",
     }
     assert sasl_login(known) == ("SCRAM-SHA-512", "trader", "s3cret")
-    with pytest.raises(SettingsError, match="QUANTUM_KAFKA_CA_FILE"):
-        tls_context(known)
+    assert tls_context(known) is not None
 
 
 def test_certificates_are_verified_unless_names_are_said_to_differ(

@@ -32,6 +32,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("QUANTUM_KAFKA", "somewhere", "host:port"),
         ("QUANTUM_KAFKA", "host:99999", "host:port"),
         ("QUANTUM_POSTGRES", "mysql://x", "postgresql://"),
+        ("QUANTUM_POSTGRES", "postgresql://[::1/x", "postgresql://"),
+        ("QUANTUM_POSTGRES", "postgresql://h:many/x", "postgresql://"),
         ("QUANTUM_KAFKA_PORT", "0", "greater than or equal to 1"),
         ("QUANTUM_POSTGRES_PORT", "many", "integer"),
         ("QUANTUM_LOG_LEVEL", "LOUD", "'DEBUG'"),
@@ -68,3 +70,10 @@ def test_without_a_usable_home_the_cache_lies_in_the_checkout(
     (tmp_path / "file").touch()
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
     assert default_cache() == ROOT / "var" / "cache"
+
+
+def test_a_password_in_a_wrong_value_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANTUM_POSTGRES", "postgre://u:topsecret@h/x")
+    with pytest.raises(SettingsError) as raised:
+        Settings.load()
+    assert "QUANTUM_POSTGRES=postgre://...@h/x cannot be used" in str(raised.value)

@@ -8,6 +8,7 @@ Method: records are appended before, in and after each outage; the partition is 
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,6 +101,23 @@ def test_after_a_pause_and_a_kill_of_the_broker_every_record_lies_there_once_in_
     assert list(buffer.folder.glob("*.jsonl")) == []
     kafka.close()
     buffer.close()
+
+
+def test_deliveries_are_told_by_one_thread_even_while_another_waits_for_them(
+    broker: EmbeddedKafka,
+) -> None:
+    """Two would tell of them out of order now and then, and the buffer would count as damaged."""
+    kafka = KafkaLog(broker.bootstrap, "test")
+    told: list[tuple[str, int]] = []
+    for _ in range(20):
+        for _ in range(50):
+            kafka.append(
+                KEY, b"{}", "main",
+                lambda offset: told.append((threading.current_thread().name, offset)),
+            )  # fmt: skip
+        kafka.flush()
+    assert told == [("deliveries", offset) for offset in range(1_000)]
+    kafka.close()
 
 
 def test_a_partition_that_a_client_believes_is_not_there_is_asked_for_again(
