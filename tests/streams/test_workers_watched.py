@@ -209,3 +209,18 @@ def test_a_wrong_password_is_an_error_and_not_a_way_in(
     monkeypatch.setattr("replay.log.REQUEST_TIMEOUT_S", 2.0)
     with pytest.raises(KafkaUnreachableError):
         ends(secured.secured)
+
+
+def test_a_worker_that_waits_for_kafka_at_its_start_is_live_and_not_ready(tmp_path: Path) -> None:
+    worker = start("risk", tmp_path, "--kafka", "127.0.0.1:9")
+    try:
+        file = tmp_path / "risk.port"
+        deadline = time.monotonic() + 60
+        while not file.exists() or not file.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        port = int(file.read_text())
+        assert (get(port, "/livez")[0], get(port, "/readyz")[0]) == (200, 503)
+    finally:
+        worker.kill()
+        worker.wait()
