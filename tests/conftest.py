@@ -1,6 +1,5 @@
 """Session fixtures: one real broker and one real Postgres, started when first asked for."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -14,7 +13,6 @@ from xdist.scheduler import LoadScopeScheduling
 
 from runtime.kafka import EmbeddedKafka
 from runtime.postgres import EmbeddedPostgres
-from runtime.priority import AUTOGROUP
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,18 +26,8 @@ def pytest_configure(config: pytest.Config) -> None:
         # a shell that runs the suite in the background has it ignored, and so would all that tests
         # start and interrupt
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if os.environ.get("PYTEST_XDIST_WORKER") == THIRD:
-        _leave_time_to_others()
     if config.getoption("--full"):
         os.environ["QUANTUM_TEST_FULL"] = "1"  # modules look at it while they are imported
-
-
-def _leave_time_to_others() -> None:
-    """Of this process and all that it starts. The kernel may weigh sessions, so it gets its own."""
-    os.setsid()
-    os.nice(LAST)
-    with contextlib.suppress(OSError):
-        AUTOGROUP.write_text(str(LAST))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -59,35 +47,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Three processes share the suite: whole systems run one after the other in the first, tests of
-    the session's broker and database in the second, so that neither is there twice. The third
-    takes the other files one after the other, in processor time that the first two leave: they wait
-    as often as they work, and waits would get longer than they are meant to be. Who is done takes
-    the next file too. (Groups of pytest-xdist 3.8 do nothing with pytest 9.2, which keeps the ids
-    that xdist would mark.)"""
+    """Two processes share the suite: whole systems run one after the other in one of them, tests
+    of the session's broker and database in the other, so that neither is there twice; who is done
+    takes the next of :data:`ORDER`, then other files, one after the other. (A third process, or two
+    systems at once, gains little on two cores and makes waits longer than they are meant to be.
+    Groups of pytest-xdist 3.8 do nothing with pytest 9.2, which keeps the ids that xdist would
+    mark.)"""
     scheduler = LoadScopeScheduling(config, log)
     scheduler._split_scope = share
     return scheduler
 
 
-ORDER = ("systems", "services")
-THIRD = "gw2"
-LAST = 19
-"""The lowest of all priorities, in steps of nice."""
+ORDER = ("systems", "services", "workers", "benches")
 SHARES = {
     "tests/system/": "systems",
-    "tests/streams/test_crash": "",
+    "tests/commands/test_bench.py": "benches",
     "tests/commands/": "services",
     "tests/projections/": "services",
     "tests/runtime/": "services",
-    "tests/streams/": "services",
+    "tests/streams/": "workers",
 }
 
 
 def share(nodeid: str) -> str:
     """What a test is run together with: one of :data:`ORDER`, or only its own file."""
     file = nodeid.partition("::")[0]
-    return next((share for start, share in SHARES.items() if file.startswith(start)), "") or file
+    return next((share for start, share in SHARES.items() if file.startswith(start)), file)
 
 
 def _rank(name: str) -> int:
