@@ -81,17 +81,21 @@ def _run_program(folder: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
     return running, [each["pid"] or 0 for each in read_state(state).values()]
 
 
-def test_a_killed_child_is_running_again_within_a_second(tmp_path: Path) -> None:
+def test_a_killed_child_is_started_again_by_the_next_look_and_not_after_a_while(
+    tmp_path: Path,
+) -> None:
     supervisor = Supervisor([ProcessSpec(name="worker", argv=SLEEPER)], tmp_path / "state.json")
     supervisor.start()
     try:
         first = supervisor.pids()["worker"]
-        began = time.monotonic()
         os.kill(first, signal.SIGKILL)
-        _until(supervisor, lambda: supervisor.state()["worker"]["restarts"] == 1)
-        _until(supervisor, lambda: supervisor.state()["worker"]["state"] == "running")
-        assert time.monotonic() - began < 1
+        while alive(first):
+            time.sleep(0.01)
+        for _ in range(2):  # one notices it, one starts it
+            supervisor.check()
+        assert supervisor.state()["worker"]["restarts"] == 1
         assert supervisor.pids()["worker"] != first
+        _until(supervisor, lambda: supervisor.state()["worker"]["state"] == "running")
         assert read_state(tmp_path / "state.json")["worker"]["exit_code"] == -signal.SIGKILL
     finally:
         supervisor.stop()
