@@ -4,6 +4,7 @@ A partition count is never changed: the account of every key would move to anoth
 from its history. A wrong one is an error that names both counts.
 """
 
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -129,6 +130,7 @@ def apply(
     if missing:
         copies = _replicas(bootstrap, admin)
         _create(admin, [t for t in topics if t.name in missing], accounts, copies)
+        _await(bootstrap, admin, missing)
     _alter(admin, [d for d in todo if d.action == "alter"])
     return todo
 
@@ -158,6 +160,16 @@ def _create(admin: AdminClient, topics: list[Topic], accounts: int, replicas: in
         except KafkaException as error:  # another starter may have made it meanwhile
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise RuntimeError(f"topic {name} cannot be created: {error.args[0]}") from None
+
+
+def _await(bootstrap: str, admin: AdminClient, names: set[str]) -> None:
+    """Until brokers name what the controller has made; who asked before is told it is missing."""
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while names - _list(bootstrap, admin).topics.keys():
+        if time.monotonic() > deadline:
+            said = ", ".join(sorted(names))
+            raise KafkaUnreachableError(bootstrap, f"it made topics and does not name them: {said}")
+        time.sleep(0.02)
 
 
 def _alter(admin: AdminClient, differences: list[TopicDifference]) -> None:
