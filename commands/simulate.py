@@ -73,9 +73,10 @@ def outcomes(
 ) -> Iterator[Outcome]:
     """Outcomes of seeds, in their order. `run`: what is done with each (:func:`one`)."""
     run = run or one
-    workers = logging.getLogger("streams")
-    before = workers.level
-    workers.setLevel(logging.CRITICAL)  # what they say of faults that were drawn is no news
+    rooms = [logging.getLogger(name) for name in ("streams", "gateways")]
+    before = [room.level for room in rooms]
+    for room in rooms:
+        room.setLevel(logging.CRITICAL + 1)  # what they say of faults that were drawn is no news
     try:
         if jobs == 1:
             yield from map(run, seeds)
@@ -83,7 +84,8 @@ def outcomes(
         with ProcessPoolExecutor(jobs) as pool:
             yield from pool.map(run, seeds, chunksize=4)
     finally:
-        workers.setLevel(before)
+        for room, level in zip(rooms, before, strict=True):
+            room.setLevel(level)
 
 
 def one(seed: int) -> Outcome:

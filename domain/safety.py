@@ -19,6 +19,7 @@ from domain.safety_levels import (
     GRID_PCT,
     HUNDRED,
     KEPT_US,
+    LAG_MAX_S,
     Seen,
     Thresholds,
     against,
@@ -202,9 +203,7 @@ class _Look:
         self.own: OwnStanding | None = slices[OWN].accounts.get(policy.account)
         self.now = now(slices, cause)
         self.limits = thresholds(policy)
-        self.marks = (
-            book.told if isinstance(cause, PositionUpdated) else marks_now(book, self.market)
-        )
+        self.marks = marks_now(book, self.market)
         self.equity = equity_at(book, self.marks)
         self.nav = nav_of(self.equity, book.units)
 
@@ -362,9 +361,13 @@ class _Look:
 
 def _flash_data(look: _Look, found: _Flash, figures: dict[str, Any]) -> FlashCrashDetectedData:
     symbols = ", ".join(f"{symbol} {short(share)} %" for symbol, share in found.moved.items())
+    lag_s = Decimal(micros(look.now) - found.met_at) / 1_000_000
+    late = (
+        f"detected {short(text(lag_s))} s late, limit {LAG_MAX_S} s; " if lag_s > LAG_MAX_S else ""
+    )
     sentence = (
-        f"NAV fell {short(text(found.fall))} % within 60 s (limit {text(look.limits.flash_fall)} "
-        f"%); against the book: {symbols}"
+        f"{late}NAV fell {short(text(found.fall))} % within 60 s (limit "
+        f"{text(look.limits.flash_fall)} %); against the book: {symbols}"
     )
     return FlashCrashDetectedData(
         **look._common(figures),
@@ -374,7 +377,7 @@ def _flash_data(look: _Look, found: _Flash, figures: dict[str, Any]) -> FlashCra
         peak_at=time_text(found.peak.at),
         moved=found.moved,
         met_at=time_text(found.met_at),
-        lag_s=text(Decimal(micros(look.now) - found.met_at) / 1_000_000),
+        lag_s=text(lag_s),
     )
 
 

@@ -20,6 +20,8 @@ CALM_SHARE = Decimal("0.8")
 FLASH_WINDOW_US = 60_000_000
 REARM_US = 300_000_000
 """A flash crash is over when NAV has not fallen by the re-arming share for this long."""
+LAG_MAX_S = 15
+"""A flash crash that is detected later than this after it was there is an alert (SAFE-4)."""
 KEPT_US = FLASH_WINDOW_US + REARM_US
 ORDER: tuple[Level, ...] = ("NORMAL", "WARN", "REDUCING", "STOP")
 

@@ -154,15 +154,17 @@ class Ledger:
 
     def _foreign(self, said: VenueItem, account: str, client: str) -> list[ExecutionItem]:
         """An order we do not know. One of ours that is not read yet (an earlier process sent it) is
-        asked about when it is; of others (manual trades) fills count, nothing else does."""
+        asked about when it is; of others (closes of our own, manual trades) fills count, told at
+        once or in the answer to a question, and nothing else does."""
         if client.startswith(OUR_PREFIX):
             self._early_clients.add(client)
             return []
-        return (
-            [reports.filled(said, self.venue, account, None)]
-            if isinstance(said, VenueFilled)
-            else []
-        )
+        fills: tuple[VenueFilled, ...] = ()
+        if isinstance(said, VenueFilled):
+            fills = (said,)
+        elif isinstance(said, VenueFound):
+            fills = said.fills
+        return [reports.filled(fill, self.venue, account, None) for fill in fills]
 
     def _found(
         self, said: VenueFound, account: str, order_id: str, live: LiveOrder | None,

@@ -146,6 +146,10 @@ _TABLE = (
         ("level",),
     ),
     Metric("quantum_flash_crashes_total", "counter", "safety", "flash crashes detected"),
+    Metric(
+        "quantum_flash_crashes_late_total", "counter", "safety", "of these, detected more than "
+        "15 s (event time) after they were there: a critical alert",
+    ),
     Metric("quantum_projection_lag_records", "gauge", "projector", "records not projected yet"),
     Metric("quantum_projection_records_total", "counter", "projector", "records projected"),
     Metric("quantum_projection_reconnects_total", "counter", "projector", "Kafka or Postgres away"),

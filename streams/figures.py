@@ -4,10 +4,12 @@ The hot path puts a record on a queue and goes on; a thread of the worker folds 
 Nothing is decided from any of this.
 """
 
+import logging
 import time
 from collections import Counter, deque
 from decimal import Decimal
 
+from domain.safety_levels import LAG_MAX_S
 from runtime.metrics import Histogram, Labels, Samples
 from schemas.envelope import Envelope
 from schemas.positions import PositionUpdated
@@ -27,6 +29,7 @@ from schemas.trade import (
 )
 from schemas.venue import Place, VenueRequested
 
+logger = logging.getLogger(__name__)
 LATENCY = "quantum_execution_latency_seconds"
 CONTROL_AGE = "quantum_control_seconds"
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -92,6 +95,9 @@ class Figures:
         self._drawdowns[account] = float(record.data.drawdown_pct)
         if isinstance(record, FlashCrashDetected):
             self._count("quantum_flash_crashes_total")
+            if Decimal(record.data.lag_s) > LAG_MAX_S:
+                self._count("quantum_flash_crashes_late_total")
+                logger.critical("%s: %s", account, record.data.sentence)
         if record.data.level != record.data.before:
             self._count("quantum_governor_changes_total", record.data.level)
 
@@ -165,7 +171,7 @@ class Figures:
             "risk": ("quantum_signals_total", "quantum_signals_approved_total"),
             "gateway": ("quantum_unknown_orders_total",),
             "positions": ("quantum_position_updates_total",),
-            "safety": ("quantum_flash_crashes_total",),
+            "safety": ("quantum_flash_crashes_total", "quantum_flash_crashes_late_total"),
         }
         for name in begins.get(self.processor, ()):
             made.setdefault(name, {(): 0.0})

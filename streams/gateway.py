@@ -156,7 +156,8 @@ class GatewayShell(Shell):
             self._offering.look(settled=self._underway.ends() is not None)
 
     def unresolved(self) -> int:
-        return sum(source.core.unresolved for source in self.gateways.values())
+        sources = self.gateways.values()
+        return sum(source.core.unresolved + source.closes.unanswered for source in sources)
 
     def event_time(self) -> str:
         return max((s.core.now for s in self.gateways.values()), default=EPOCH_TEXT)

@@ -6,14 +6,23 @@ from collections.abc import Callable, Container, Iterator
 from domain.decider import Slices
 from domain.source import Source
 from gateways.core import GatewayCore
+from gateways.own_closes import OwnCloses
 from gateways.second_path import SecondPath
 from schemas.codec import decode
 from schemas.envelope import Envelope
-from schemas.halting import HaltNoted, HaltNotedData
+from schemas.halting import HaltClosed, HaltNoted, HaltNotedData
 from schemas.ids import record_id
 from schemas.scalars import EPOCH_TEXT
 from schemas.sources import SkippedData, SourceSkipped
-from schemas.topics import CLOCK, CONTROL, EXECUTION_RES, MARKET, ORDER, VENUE_REPORT
+from schemas.topics import (
+    CLOCK,
+    CONTROL,
+    EXECUTION_RES,
+    MARKET,
+    ORDER,
+    VENUE_REPORT,
+    partition_of,
+)
 from schemas.trade import ExecutionData, ExecutionReported
 from schemas.validity import Validity
 from schemas.venue import VenueReported
@@ -42,6 +51,7 @@ class GatewaySource(Source):
         self.second = SecondPath(
             self.name, self.core.window_ms, self.core.skew_us // 1000, self.core.entries
         )
+        self.closes = OwnCloses(self.name, self.core.window_ms, self.core.skew_us // 1000)
         self.halts: dict[str, HaltNotedData] = {}
         """Halts that were told as obeyed and not as lifted, by key."""
         self.flat: list[str] = []
@@ -62,11 +72,16 @@ class GatewaySource(Source):
             self.core.on_control(event)
             if isinstance(event, HaltNoted):
                 self._noted(event.data)
+            elif isinstance(event, HaltClosed) and self._mine(event.partitionkey):
+                self.closes.ordered(event, self.wall())
         elif topic == MARKET.name:
             self.core.on_market(event)
         elif topic == CLOCK.name:
             self.core.on_clock(event)
         return isinstance(event, VenueReported)
+
+    def _mine(self, account: str) -> bool:
+        return partition_of(account, self.core.partitions) == self.partition
 
     def _noted(self, data: HaltNotedData) -> None:
         if data.state == "set":
@@ -81,6 +96,7 @@ class GatewaySource(Source):
         assert isinstance(cause, VenueReported)
         if self.second.on_report(cause):
             self.flat.append(cause.partitionkey)
+        self.closes.on_report(cause)
         data = self.core.on_report(cause, self.wall())
         if data is not None:
             yield self.record(data, cause.partitionkey, cause)

@@ -47,20 +47,20 @@ class Stops:
         self.halt = halt
         self.obeyed: Halt | None = None
         self._shell, self._instance = shell, instance
-        self._looked = False
+        self._lifted: set[str] = set()
+        """Keys of halts that were told as lifted."""
 
     def look(self) -> Halt | None:
         """The halt in force; what is new about it is told to the cores and to the log."""
         halt, before = self.halt(), self.obeyed
-        if not self._looked and self._shell.gateways:
-            self._looked = True
-            self._tell_what_was_lifted(halt)
+        self._tell_what_was_lifted(halt)
         if halt == before:
             return halt
         self.obeyed = halt
         self.apply(self._shell.gateways)
         if before is not None and (halt is None or halt.key != before.key):
             logger.warning("lifted: %s", before.sentence())
+            self._lifted.add(before.key)
             self._note(before, "lifted")
         if halt is not None:
             logger.warning("obeyed: %s", halt.sentence())
@@ -82,9 +82,14 @@ class Stops:
         return halt is not None and (action.risk_increasing or halt.mode == "all")
 
     def _tell_what_was_lifted(self, halt: Halt | None) -> None:
-        """Halts that were lifted while no gateway ran here."""
-        for data in list(next(iter(self._shell.gateways.values())).halts.values()):
-            if data.instance == self._instance and (halt is None or halt.key != data.key):
+        """Halts that were lifted while no gateway ran here, or before their record was in the log:
+        what a process had on the wire when it died may land long after its successor began."""
+        source = next(iter(self._shell.gateways.values()), None)
+        for data in list(source.halts.values()) if source else ():
+            here = data.instance == self._instance and data.key not in self._lifted
+            obeyed = {each.key for each in (halt, self.obeyed) if each is not None}
+            if here and data.key not in obeyed:
+                self._lifted.add(data.key)
                 self._note(halting.told(data), "lifted")
 
     def _note(self, halt: Halt, state: HaltState, about: str = halting.WORKER) -> None:
@@ -106,6 +111,10 @@ class Stops:
                 source.second.begin(self.obeyed.key, self._accounts(source))
             elif source.second.busy and not (alone and source.second.of_symbols):
                 source.second.end()
+            for question in source.closes.due(t0_us, source.epoch):
+                self._shell.send(source, question, t0_us)
+                source.closes.sent(question, t0_us)
+                acted = True
             if mode == "all":
                 continue
             for action in source.second.due(t0_us, source.epoch):
@@ -120,8 +129,10 @@ class Stops:
     def _act(self, source: GatewaySource, action: SendRequest | Closing, t0_us: int) -> bool:
         if isinstance(action, Closing):
             why = self.obeyed.sentence() if self.obeyed else action.cause
-            if not self._shell.keep(halting.ordered(action, why, source.core.now)):
+            record = halting.ordered(action, why, source.core.now)
+            if not self._shell.keep(record):
                 return False  # an order is durable before it leaves, or does not leave (EXEC-1)
+            source.closes.ordered(record, t0_us)
             for request in source.second.requests(action, t0_us, source.epoch):
                 self._shell.send(source, request, t0_us)
         else:

@@ -69,6 +69,8 @@ class Rates:
     snapshot_inputs: int = 60
     """Inputs between two snapshots of a source."""
     venue: FaultPlan = field(default_factory=FaultPlan)
+    brakes: bool = True
+    """Whether some seeds have tight limits, an AI-HFOS and halts."""
 
 
 CALM = Rates()

@@ -5,6 +5,7 @@ transfers - sum of fills' signed q p - fees + funding + sum q m, exactly.
 """
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Mapping
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -41,6 +42,15 @@ class Books:
                 if item.kind == "equity":
                     book.check(item, f"{key} offset {offset}: {event.partitionkey}")
 
+    def nav(self, account: str, marks: Mapping[str, Decimal]) -> Decimal:
+        """Equity over transfers, of all results that were reported."""
+        book = self.accounts[account]
+        with localcontext(prec=PRECISION):
+            book.fold(1 << 62)
+            own, transferred = book.own(), Decimal(book.sums["transferred"])
+            held = sum((q * marks[s] for s, q in book.open.items() if q), Decimal(0))
+            return (own + held) / transferred
+
 
 class _Book:
     def __init__(self) -> None:
@@ -63,16 +73,20 @@ class _Book:
                 self.sums["fees"] += Decimal(item.fee)  # type: ignore[assignment]
                 self.open[item.symbol] += signed
 
+    def own(self) -> Decimal:
+        """Equity less what open positions are worth."""
+        sums = self.sums
+        return Decimal(sums["transferred"] + sums["cash"] - sums["fees"] + sums["funded"])
+
     def check(self, item: Any, where: str) -> None:
         worth = {s: q * Decimal(item.marks.get(s, 0)) for s, q in self.open.items() if q}
         sums = self.sums
-        own = sums["transferred"] + sums["cash"] - sums["fees"] + sums["funded"]
         made = {
             "transfers": sums["transferred"],
             "fees": sums["fees"],
             "funding": sums["funded"],
             "gross": sum(map(abs, worth.values())),
-            "equity": own + sum(worth.values()),
+            "equity": self.own() + sum(worth.values()),
         }
         for name, value in made.items():
             if Decimal(getattr(item, name)) != value:

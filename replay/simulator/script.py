@@ -36,6 +36,7 @@ from schemas.market import (
     TickData,
 )
 from schemas.market import Funding as FundingItem
+from schemas.safety import HfosMode, HfosSet, HfosSetData
 from schemas.scalars import micros, text, time_text
 from schemas.trade import Intent, IntentData, IntentPublished, Signal, SignalData, SignalPublished
 from schemas.trade_commands import (
@@ -117,6 +118,21 @@ class Script:
         data = CandlesData(warm_up=False, items=items)
         return "market", self.event(CandlesClosed, "/feed", "market", data)
 
+    def wick(self, symbol: str, price: str, low: str) -> Fed:
+        """The candle of the minute that ends now, with a fall that is over."""
+        candle = Candle(
+            symbol=symbol,
+            interval="1m",
+            opened_at=time_text(self.us - 60_000_000),
+            open=price,
+            high=price,
+            low=low,
+            close=price,
+            volume="1000",
+        )
+        data = CandlesData(warm_up=False, items=(candle,))
+        return "market", self.event(CandlesClosed, "/feed", "market", data)
+
     def price(self, last: str, after_s: int = 15) -> Fed:
         self.us += after_s * 1_000_000
         return self.prices({BTC: last})
@@ -156,6 +172,10 @@ class Script:
         data = SymbolPauseData(symbol=symbol, **WHO)
         kind = SymbolResume if resume else SymbolPause
         return "commands.control", self.event(kind, "/person", account, data)
+
+    def hfos(self, account: str, mode: HfosMode) -> Fed:
+        data = HfosSetData(mode=mode, **WHO)
+        return "commands.control", self.event(HfosSet, "/hfos", account, data)
 
     def close(self, account: str, symbol: str) -> Fed:
         data = PositionCloseData(symbol=symbol, **WHO)

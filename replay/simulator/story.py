@@ -4,13 +4,17 @@ Times are instants of the virtual clock; an event's own time is that of its maki
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 from replay.simulator.script import BTC, ETH, Fed, Script
+from runtime.halt_file import HaltMode
 from schemas.envelope import Envelope
+from schemas.safety import HfosMode
+from schemas.scalars import text
 
 SECOND_US = 1_000_000
 OPENING = {BTC: 40_000.0, ETH: 2_500.0}
@@ -29,14 +33,19 @@ Told = tuple[int, str, Envelope]
 
 @dataclass(slots=True)
 class Story:
-    """Makes the records of one seed, in order of time. `duplicate`: chance of publishing twice."""
+    """Makes the records of one seed, in order of time. `duplicate`: chance of publishing twice.
+    `seed`: of what is drawn apart from `rnd`, if there are `brakes`."""
 
     rnd: Random
     script: Script
     accounts: tuple[str, ...]
     duplicate: float = 0.0
+    seed: int = 0
+    brakes: bool = True
     told: list[Told] | None = None
     volatility: float = 0.0005
+    halts: list[tuple[int, HaltMode | None]] = field(default_factory=list)
+    """Instants at which a person halts the gateway, and at which the halt is lifted (None)."""
 
     def drawn(self, start_us: int, seconds: int) -> list[Told]:
         """Everything from an instant on, for so many seconds."""
@@ -48,6 +57,8 @@ class Story:
             self._at(start_us + int(rnd.uniform(0, seconds) * SECOND_US), self._request)
         if rnd.random() < 0.55:
             self._emergencies(start_us, seconds)
+        if self.brakes:
+            self._brakes(Random(f"brakes {self.seed}"), start_us, seconds)
         self.told.sort(key=lambda told: told[0])
         return self.told
 
@@ -121,9 +132,63 @@ class Story:
                 later = at + int(rnd.uniform(1, 20) * SECOND_US)
                 self._at(later, partial(self.script.reset, account))
 
+    # ------------------------------------------------------------------ what stops by itself
+
+    def _brakes(self, rnd: Random, start_us: int, seconds: int) -> None:
+        """Limits so tight that a small loss trips them, trades that may last seconds only, modes of
+        an AI-HFOS, long wicks that widen stops, halts of the gateway; each in some seeds."""
+        end_us = start_us + seconds * SECOND_US
+
+        def when(since_us: int = start_us) -> int:
+            return int(rnd.uniform(since_us, end_us))
+
+        if rnd.random() < 0.5:
+            for account in rnd.sample(self.accounts, rnd.choice((1, 2, 3))):
+                limits = tight(rnd)
+                self._at(start_us, lambda a=account, c=limits: self.script.policy(a, 1, **c))
+                if rnd.random() < 0.5:
+                    self._at(when(), partial(self.script.reset, account))
+        if rnd.random() < 0.3:
+            account = rnd.choice(self.accounts)
+            for _ in range(rnd.randint(1, 3)):
+                mode: HfosMode = rnd.choice(("CAUTIOUS", "REDUCING", "REDUCING", "NORMAL"))
+                self._at(when(), partial(self.script.hfos, account, mode))
+        if rnd.random() < 0.3:
+            symbol = rnd.choice(SYMBOLS)
+            shown = shown_prices({symbol: OPENING[symbol]})[symbol]
+            low = shown_prices({symbol: OPENING[symbol] * rnd.choice((0.5, 0.2, 0.05))})[symbol]
+            self._at(when(), partial(self.script.wick, symbol, shown, low))
+        if rnd.random() < 0.3:
+            at_us = when()
+            for _ in range(rnd.choice((1, 1, 2))):
+                self.halts.append((at_us, rnd.choice(get_args(HaltMode))))
+                at_us = when(at_us)
+            if rnd.random() < 0.7:
+                self.halts.append((at_us, None))
+
     def _entry(self, account: str) -> Fed:
         symbol = self.rnd.choice(SYMBOLS)
         return self.script.signal(account, self.rnd.choice(("BUY", "SELL")), "0.9", symbol)
+
+
+def tight(rnd: Random) -> dict[str, Any]:
+    """Limits of an account that holds at most a fifth of its equity; a fall of some percent costs
+    it some tenths."""
+    stop = rnd.choice((0.05, 0.2, 0.5, 1.0))
+    of_it: dict[str, float] = {
+        "drawdown_stop_pct": 1.0,
+        "governor_reducing_pct": rnd.choice((0.5, 0.7, 2.0)),
+        "governor_warn_pct": rnd.choice((0.3, 0.5)),
+        "daily_loss_pct": rnd.choice((0.5, 1.0, 3.0)),
+        "flash_fall_pct": rnd.choice((0.3, 1.0)),
+    }
+    changes: dict[str, Any] = {
+        name: text(Decimal(f"{stop * share:.4f}")) for name, share in of_it.items()
+    }
+    changes["flash_rearm_pct"] = changes["flash_fall_pct"]
+    if rnd.random() < 0.3:
+        changes["max_time_in_trade_s"] = rnd.choice((2, 5, 10))
+    return changes
 
 
 def shown_prices(prices: dict[str, float]) -> dict[str, str]:

@@ -4,21 +4,26 @@ Valid records only, in append order, with two instants each: when it was decided
 the log had it (`at`), both in microseconds of the virtual clock that nobody in the system can see.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from gateways.second_path import PREFIX
+from replay.simulator.brakes import Brakes
 from replay.simulator.found import BrokenPromise, Judge, Placed
+from replay.simulator.halts import Halts
 from replay.simulator.money import Books
 from schemas.control import EmergencyActivated, EmergencyWasReset
 from schemas.envelope import Envelope
+from schemas.halting import HaltClosed, HaltNoted
 from schemas.market import PricesObserved
 from schemas.scalars import micros
 from schemas.sources import SourceHalted
 from schemas.topics import CONTROL, EXECUTION_RES, POSITION_UPDATE
 from schemas.trade import Order, OrderDecided, SignalJudged, Verdict
 from schemas.validity import SequenceGap
-from schemas.venue import Place, VenueReported, VenueRequested
+from schemas.venue import CancelRequest, Place, VenueReported, VenueRequested
 
 WAYS = {"entry": "entry", "exit_signal": "exit"}
 """Purposes of orders that carry a verdict out, and the kind of that verdict."""
@@ -68,6 +73,8 @@ class Watch:
         self.marks: dict[str, Decimal] = {}
         self.span: dict[str, tuple[Decimal, Decimal]] = {}
         self.books = Books()
+        self.brakes = Brakes()
+        self.halts = Halts()
         self.exposure_pct = Decimal(0)
         """The largest worst case at an acceptance, in percent of what the policy allows."""
 
@@ -82,8 +89,8 @@ class Watch:
         topic = record.key.rpartition("/")[0]
         if isinstance(event, SourceHalted):
             raise BrokenPromise(f"a decision of {event.source} failed: {event.data.error}")
-        if isinstance(event, EmergencyActivated | EmergencyWasReset) and topic == CONTROL.name:
-            self._stop(event, record.offset, at)
+        if topic == CONTROL.name:
+            self._controlled(event, record.offset, at)
         elif isinstance(event, PricesObserved):
             self._prices(event)
         elif isinstance(event, SignalJudged):
@@ -105,7 +112,22 @@ class Watch:
         stops = self.stops.get(account)
         return stops[-1] if stops and stops[-1].until_offset == 1 << 62 else None
 
+    def at_rest(self, accounts: Iterable[str]) -> None:
+        """Nothing is on its way: each brake has tripped that had to. `accounts`: all there are."""
+        free = [account for account in accounts if not self.latched(account)]
+        self.brakes.at_rest({account: self.books.nav(account, self.marks) for account in free})
+
     # ------------------------------------------------------------------ control, market
+
+    def _controlled(self, event: Envelope, offset: int, at: int) -> None:
+        self.brakes.take(event, offset, at)
+        if isinstance(event, EmergencyActivated | EmergencyWasReset):
+            self._stop(event, offset, at)
+        elif isinstance(event, HaltClosed):
+            self.halts.ordered(event)
+        elif isinstance(event, HaltNoted):
+            account = self.venue.get(event.partitionkey, AtVenue())
+            self.halts.noted(event, any(account.open.values()))
 
     def _stop(self, event: EmergencyActivated | EmergencyWasReset, offset: int, at: int) -> None:
         for change in event.data.items:
@@ -130,13 +152,13 @@ class Watch:
 
     # ------------------------------------------------------------------ decisions
 
-    def _blocked_by(self, event: Envelope) -> Stop | None:
-        """The emergency that a decision knew of, by its basis."""
+    def _blocked_by(self, event: Envelope) -> str:
+        """What forbade new risk as a decision knew it, by its basis; empty if nothing did."""
         after = (event.basis or {}).get("control/0", 0)
         for stop in self.stops.get(event.partitionkey, ()):
             if stop.offset < after <= stop.until_offset:
-                return stop
-        return None
+                return "the emergency"
+        return self.brakes.known_at(event.partitionkey, after)
 
     def _judged(self, event: SignalJudged) -> None:
         blocked = self._blocked_by(event)
@@ -145,7 +167,7 @@ class Watch:
                 raise BrokenPromise(f"verdict {verdict.id} was given twice")
             self.verdicts[verdict.id] = event.partitionkey, verdict
             if blocked and verdict.verdict == "approved" and verdict.kind == "entry":
-                raise BrokenPromise(f"{event.source} approved an entry in an emergency")
+                raise BrokenPromise(f"{event.source} approved an entry against {blocked}")
 
     def _decided(self, event: OrderDecided, at: int) -> None:
         blocked = self._blocked_by(event)
@@ -154,7 +176,7 @@ class Watch:
                 self._ordered(event.partitionkey, item)
                 if blocked and not item.reduce_only:
                     raise BrokenPromise(
-                        f"risk was increased after the emergency in its basis: {event.source} "
+                        f"risk was increased after {blocked} in its basis: {event.source} "
                         f"sequence {event.sequence}"
                     )
             elif item.kind == "flat":
@@ -187,11 +209,13 @@ class Watch:
 
     def _requested(self, event: VenueRequested) -> None:
         place = event.data.request
-        if not isinstance(place, Place) or place.reduce_only:
-            return
         at = self.signed.get(micros(event.data.sent_at))
         if at is None:
             raise BrokenPromise(f"a request of {event.source} has a stamp of no clock")
+        if isinstance(place, Place | CancelRequest):
+            self.halts.requested(place, at)
+        if not isinstance(place, Place) or place.reduce_only:
+            return
         client = place.client_order_id
         for stop in self.stops.get(event.partitionkey, ()):
             if stop.at < at < stop.until:
@@ -199,6 +223,8 @@ class Watch:
                     f"request for entry {client} began {_ms(at - stop.at)} after the emergency was "
                     "in the log"
                 )
+        if why := self.brakes.since(event.partitionkey, at):
+            raise BrokenPromise(f"request for entry {client} began after {why} was in the log")
         before = self.sent.get(client)
         if before is not None and abs(at - before) <= self.window_us - self.slack_us:
             raise BrokenPromise(
@@ -222,12 +248,15 @@ class Watch:
 
     def _accepted(self, account: str, item: Any, began: int, at: int) -> Order | None:
         client = item.client_order_id
-        known = self.orders.get(client)
-        if known is None or known[0] != account:
-            raise BrokenPromise(f"the venue has order {client}, which nobody decided")
         if client in self.accepted:
             raise BrokenPromise(f"order {client} was accepted twice")
         self.accepted.add(client)
+        if client.startswith(PREFIX):
+            self.halts.accepted[client] = account
+            return None
+        known = self.orders.get(client)
+        if known is None or known[0] != account:
+            raise BrokenPromise(f"the venue has order {client}, which nobody decided")
         order = known[1]
         if order.reduce_only:
             return None
@@ -246,7 +275,7 @@ class Watch:
         signed = quantity if item.side == "BUY" else -quantity
         account.open[item.symbol] = account.open.get(item.symbol, Decimal(0)) + signed
         client = item.client_order_id
-        if client is None:
+        if client is None or client.startswith(PREFIX):
             return
         known = self.orders.get(client)
         total = self.filled[client] = self.filled.get(client, Decimal(0)) + quantity

@@ -176,6 +176,7 @@ class SimulatedGateway(GatewayShell):
             wall=world.gateway_wall,
             sender=False,
             barrier_s=BARRIER_S,
+            halt=world.halt_now,
             monotonic=world.monotonic,
         )
         self._fresh_s = FRESH_S

@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import cache
 from random import Random
 
+from domain.control_emergency import BREAKER
 from domain.venue import Venue
 from replay.simulator import at_rest
 from replay.simulator.faults import Coverage, Rates, drawn
@@ -18,8 +19,11 @@ from replay.simulator.script import START_US, Script
 from replay.simulator.story import OPENING, Story, Told, opening, shown_prices
 from replay.sources import RawRecord, RecordedLog
 from replay.verify import verify
+from schemas.control import EmergencyActivated
 from schemas.envelope import Envelope
+from schemas.safety import FlashCrashDetected, GovernorLevelChanged, HfosModeChanged
 from schemas.topics import COMMANDS_CONTROL, COMMANDS_TRADE, INTENT, SIGNAL
+from schemas.trade import OrderDecided
 from streams.gateway import GatewayShell
 from streams.simulated.process import frozen, thawed
 from streams.simulated.simulation import NAMES, SECOND_US, Bystander, Simulation
@@ -129,11 +133,13 @@ class Run:
         world.strikes.cease()
         self._until(self._safe, "it does not come to rest")
         stopped = [name for name in ACCOUNTS if world.watch.latched(name)]
+        world.watch.at_rest(ACCOUNTS)
         for name in stopped:
             world.publish(*self.script.reset(name))
         self._until(self._safe, "it does not come to rest after resets")
         for name in stopped:
             _require(not world.watch.latched(name), f"{name} is flat and its reset is refused")
+        world.watch.halts.at_rest()
         self._exits()
 
     def _exits(self) -> None:
@@ -169,8 +175,10 @@ class Run:
             world.publish(*self.script.prices(self.prices))
             world.publish(*self.script.tick(candle_s=1))
             began = world.now_us
-            for part in (2, 4, 6, 7, 8):  # a beat may be under way at some of them
-                world.run(began + SECOND_US * part // 8 - (part == 8))
+            # a beat may be under way at some moments of a second, at the same ones of each
+            moments = sorted(world.rnd.randrange(1, SECOND_US) for _ in range(4))
+            for moment in (*moments, SECOND_US):
+                world.run(began + moment - 1)
                 what = holds()
                 if not what:
                     return
@@ -279,8 +287,12 @@ def played(run: Run) -> None:
     """Both phases of a seed."""
     world = run.world
     seconds = world.rnd.randint(*SECONDS)
-    story = Story(world.rnd, run.script, ACCOUNTS, run.rates.duplicate)
-    run.play(story.drawn(world.now_us + SECOND_US, seconds), seconds + 2)
+    rates = run.rates
+    story = Story(world.rnd, run.script, ACCOUNTS, rates.duplicate, run.seed, rates.brakes)
+    told = story.drawn(world.now_us + SECOND_US, seconds)
+    for at_us, mode in story.halts:
+        world.at(at_us, world.halt, mode)
+    run.play(told, seconds + 2)
     run.rest()
 
 
@@ -297,10 +309,29 @@ def _count(world: Simulation, found: list[Found]) -> None:
     coverage = world.coverage
     for _, _, event in found:
         coverage["emergency"] += event.type.startswith("emergency.activated")
+        _count_brake(coverage, event)
         if event.type == "venue.reported.v1":
             _count_report(coverage, event)
         for item in getattr(event.data, "items", ()):  # type: ignore[attr-defined]
             coverage["unknown"] += getattr(item, "kind", "") == "unknown"
+
+
+def _count_brake(coverage: Coverage, event: Envelope) -> None:
+    """What stopped by itself, and what became of positions then."""
+    if isinstance(event, EmergencyActivated):
+        coverage["breaker"] += all(i.operator == BREAKER for i in event.data.items)
+    elif isinstance(event, FlashCrashDetected):
+        coverage["flash crash"] += 1
+    elif isinstance(event, GovernorLevelChanged):
+        coverage[f"governor {event.data.level}"] += event.data.level != event.data.before
+        coverage["daily loss"] += "daily_loss" in event.data.holds
+    elif isinstance(event, HfosModeChanged):
+        coverage[f"AI-HFOS {event.data.mode}"] += 1
+    elif isinstance(event, OrderDecided):
+        for item in event.data.items:
+            if item.kind == "order":
+                coverage[f"order {item.purpose}"] += 1
+                coverage["stop moved"] += item.purpose == "stop" and item.replaces is not None
 
 
 def _count_report(coverage: Coverage, event: Envelope) -> None:

@@ -18,8 +18,10 @@ from replay.simulator.faults import CALM, Coverage, Rates
 from replay.simulator.found import BrokenPromise
 from replay.simulator.script import START_US
 from replay.simulator.watch import Watch
+from runtime.halt_file import Halt, HaltMode
 from schemas.codec import encode
 from schemas.envelope import Envelope
+from schemas.scalars import time_text
 from schemas.topics import TOPICS, WORKERS, partition_of
 from streams.log import Incoming
 from streams.processors import AGENTS
@@ -88,6 +90,8 @@ class Simulation:
         self.unpublished: list[tuple[str, Envelope]] = []
         """What clients wait with while the broker is away."""
         self.plan = FaultPlan()
+        self.halted: Halt | None = None
+        """The halt in force at the gateway's host."""
         self.disk = Disk(0)
         self.landing = 0
         """Appends of dead processes that are still on the wire."""
@@ -189,6 +193,24 @@ class Simulation:
             f"{topic}/{number}", encode(event), event.partitionkey, ignored, self.now_us
         )
         self.broker.place(append, self.now_us)
+
+    def halt(self, mode: HaltMode | None) -> None:
+        """A person halts the gateway, or lifts the halt (None)."""
+        if mode is None:
+            self.watch.halts.end(self.now_us)
+            self.halted = None
+            return
+        at = time_text(self.now_us)
+        self.halted = Halt(mode, "anna", "simulated", at, key=f"halt {self.now_us}")
+        self.watch.halts.begin(mode, self.halted.key, self.now_us)
+        self.coverage[f"halt {mode}"] += 1
+        for actor in self.live("gateway"):
+            if actor.gateway is not None:
+                actor.gateway.wake()
+
+    def halt_now(self) -> Halt | None:
+        """What the gateway finds when it looks."""
+        return self.halted
 
     def _placed(self, record: Incoming, began: int, at: int) -> None:
         try:

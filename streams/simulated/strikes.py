@@ -205,6 +205,7 @@ class Strikes:
         """Faults stop. What is on its way arrives; zombies go on until they see their fence."""
         world = self.world
         world.rates = CALM
+        world.halt(None)
         if world.broker.away:
             self.back()
         for actor in world.actors:

@@ -167,6 +167,21 @@ def test_a_flash_crash_needs_the_fall_and_a_move_against_the_book() -> None:
     assert len(world.of("flash_crash")) == 1, "one event an episode"
 
 
+def test_a_flash_crash_that_is_seen_late_says_so_and_what_it_was_found_with() -> None:
+    """A position that is told while prices go on: what was told with it is old by then."""
+    world = book("0", daily_loss_pct="100", drawdown_stop_pct="100", governor_reducing_pct="100")
+    opened_us = world.us
+    world.held["BTCUSDT"] = Decimal("0.3"), Decimal(40000)
+    world.price(10, BTCUSDT="38800")
+    world.price(17, BTCUSDT="38900")
+    world.us, world.marks["BTCUSDT"] = opened_us, Decimal(39900)
+    world.update("BTCUSDT")
+    (found,) = world.of("flash_crash")
+    assert found.data.lag_s == "17"
+    assert found.data.sentence.startswith("detected 17 s late, limit 15 s; NAV fell 3.3 %")
+    assert found.data.observed[-1].nav == "0.967"
+
+
 def test_a_fall_by_withdrawal_of_luck_alone_is_no_flash_crash() -> None:
     """Fees can make equity fall as well; no symbol moved against the book."""
     world = book(daily_loss_pct="100")

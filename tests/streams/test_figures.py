@@ -20,6 +20,7 @@ from schemas.trade import (
 )
 from schemas.venue import Place, VenueRequestData, VenueRequested
 from streams.figures import CONTROL_AGE, Figures
+from tests.domain.safety_world import SafetyWorld
 
 TIME = "2021-05-19T12:00:00.000000Z"
 ID = natural_id("figures")
@@ -133,3 +134,22 @@ def test_what_a_record_of_control_took_to_be_folded_is_told_by_every_worker(
             figures.controlled(appended_ms)
         told = dict(figures.histograms()[CONTROL_AGE].buckets())
         assert (told["0.001"], told["0.01"], told["0.025"], told["+Inf"]) == (1, 2, 3, 3)
+
+
+def test_a_flash_crash_that_was_detected_late_is_counted_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    figures = Figures("safety")
+    assert figures.samples()["quantum_flash_crashes_late_total"] == {(): 0.0}
+    world = SafetyWorld(daily_loss_pct="100")
+    world.price(BTCUSDT="40000")
+    world.hold("BTCUSDT", "0.3")
+    world.price(BTCUSDT="38900")
+    (found,) = world.of("flash_crash")
+    for lag_s in ("15", "15.1"):
+        data = found.data.model_copy(update={"lag_s": lag_s})
+        figures.note(found.model_copy(update={"data": data}))
+    figures.fold()
+    assert figures.samples()["quantum_flash_crashes_total"] == {(): 2.0}
+    assert figures.samples()["quantum_flash_crashes_late_total"] == {(): 1.0}
+    assert [(r.levelname, r.message[:10]) for r in caplog.records] == [("CRITICAL", "main: NAV ")]

@@ -209,7 +209,7 @@ ORIGINAL_CURSOR = writing.cursor_of
 FOCUS: dict[str, Rates] = {
     "end_while_unknown": Rates(venue=FaultPlan(lost_answer_every=1)),
     "stamp_after_check": Rates(strike=0.1, kinds=(("pause", 1.0),), step_us=100),
-    "flat_from_two_topics": Rates(delay=0.6),
+    "flat_from_two_topics": Rates(delay=0.6, brakes=False),
     "exposure_two_topics": Rates(delay=0.3),
     "snapshot_anywhere": Rates(strike=0.01, kinds=(("crash", 1.0),), snapshot_inputs=4),
     "blind_snapshot": Rates(

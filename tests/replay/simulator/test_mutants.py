@@ -10,6 +10,7 @@ import pytest
 
 from commands.simulate import bystanders
 from streams.simulated.seed import simulate, warm
+from tests.replay.simulator.brakes import BRAKES
 from tests.replay.simulator.effects import FOCUS
 from tests.replay.simulator.mutants import MUTANTS
 from tests.streams.crash_runs import crash, reference
@@ -18,25 +19,35 @@ SEEDS = {
     "fence_in_control": 1,
     "epoch_by_count": 26,
     "id_without_source": 1,
-    "done_by_outputs": 1,
+    "done_by_outputs": 2,
     "trust_group_offset": 1,
-    "hwm_in_fold": 22,
-    "blind_snapshot": 1,
+    "hwm_in_fold": 8,
+    "blind_snapshot": 2,
     "snapshot_anywhere": 60,
     "gappy_producer": 1,
     "random_fill_ids": 1,
     "exposure_two_topics": 4,
     "flat_from_two_topics": 95,
     "end_while_unknown": 1,
-    "no_wait_after_fence": 2,
+    "no_wait_after_fence": 8,
     "no_barrier": 94,
-    "no_epoch_check": 4,
-    "stamp_after_check": 117,
+    "no_epoch_check": 2,
+    "stamp_after_check": 216,
     "resend_on_timeout": 2,
     "projector_forgets_fence": 1,
 }
 """A seed that catches each mutant, found by the search below; where `FOCUS` says so with faults of
 its own."""
+OUR_SEEDS = {
+    "breaker_never_trips": 15,
+    "stop_without_emergency": 15,
+    "daily_loss_ignored": 16,
+    "blind_between_updates": 77,
+    "governor_unheard": 2,
+    "halt_all_lets_exits_out": 14,
+    "own_close_forgotten": 18,
+}
+"""The same of the faulty rules of our own."""
 POINTS = {
     "catchup_any_order": ("execution", "lost"),
     "split_records": ("venue", "lost"),
@@ -63,6 +74,15 @@ def broken(seed: int, name: str) -> str | None:
 
 def test_every_mutant_is_caught_by_a_seed_or_a_crash_point() -> None:
     assert set(SEEDS) | set(POINTS) == set(MUTANTS)
+    assert set(OUR_SEEDS) == set(BRAKES)
+
+
+@pytest.mark.parametrize("name", OUR_SEEDS)
+def test_a_brake_that_fails_is_caught_by_its_seed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    BRAKES[name](monkeypatch)
+    assert broken(OUR_SEEDS[name], name), BRAKES[name].__doc__
 
 
 @pytest.mark.parametrize("name", SEEDS)
@@ -92,7 +112,7 @@ def test_a_mutant_is_caught_by_a_crash_point(name: str, monkeypatch: pytest.Monk
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-@pytest.mark.parametrize("name", SEEDS)
+@pytest.mark.parametrize("name", [*SEEDS, *OUR_SEEDS])
 def test_the_search_finds_a_mutant(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    MUTANTS[name](monkeypatch)
+    (MUTANTS | BRAKES)[name](monkeypatch)
     assert any(broken(seed, name) for seed in SEARCHED)

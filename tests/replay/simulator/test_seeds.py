@@ -17,6 +17,13 @@ from streams.simulated.simulation import NAMES
 SEEDS = range(1, 201)
 LONG = range(201, 2_201)
 TIMES = 50
+STOPS = {
+    "breaker": 15, "flash crash": 8, "daily loss": 20, "governor REDUCING": 15, "governor STOP": 10,
+    "AI-HFOS CAUTIOUS": 15, "AI-HFOS REDUCING": 20, "halt entries": 15, "halt all": 15,
+    "halt flatten": 15, "stop moved": 15, "order exit_time": 15, "order exit_unprotected": 15,
+    "order exit_stop_failed": 3,
+}  # fmt: skip
+"""What stops or leaves by itself, and how often at least in all seeds together."""
 DIGEST = """
 import hashlib, sys
 from commands.simulate import bystanders
@@ -50,6 +57,11 @@ def test_each_fault_happened_often(total: Total, fault: str) -> None:
 
 def test_an_emergency_is_in_more_than_thirty_percent_of_the_seeds(total: Total) -> None:
     assert total.emergencies > 0.3 * len(SEEDS)
+
+
+@pytest.mark.parametrize("what", STOPS)
+def test_each_brake_was_put_on_while_things_broke(total: Total, what: str) -> None:
+    assert total.coverage[what] >= STOPS[what]
 
 
 @pytest.mark.parametrize("worker", NAMES)
