@@ -46,13 +46,13 @@ def scenario() -> Iterator[Fed]:
     yield s.signal(MAIN, "SELL")
 
 
-def _open(s: Script, *accounts: str) -> Iterator[Fed]:
+def _open(s: Script, *accounts: str, **changes: str) -> Iterator[Fed]:
     yield s.instruments()
     yield s.warm_up("40000", "1")
     yield s.price("40000")
     yield s.tick()
     for account in accounts:
-        yield s.policy(account, 0, cooldown_s=0)
+        yield s.policy(account, 0, cooldown_s=0, **changes)
 
 
 def hands() -> Iterator[Fed]:
@@ -75,10 +75,10 @@ def hands() -> Iterator[Fed]:
 
 
 def storm() -> Iterator[Fed]:
-    """Emergencies of two accounts with an entry that rests, a fall through the third one's stop,
-    a second emergency while the first is latched, resets, and an entry after them."""
+    """Emergencies of two accounts with an entry that rests, a fall that trips the third one's
+    breaker, a second emergency while the first is latched, resets, and an entry after them."""
     s = Script()
-    yield from _open(s, ALPHA, HOT, MAIN)
+    yield from _open(s, ALPHA, HOT, MAIN, drawdown_stop_pct="1")
     yield s.signal(ALPHA, "BUY")
     yield s.signal(MAIN, "BUY")
     yield s.intent(HOT, "BUY", BTC, "39000")
@@ -90,6 +90,9 @@ def storm() -> Iterator[Fed]:
     yield s.tick()
     yield s.reset(HOT)
     yield s.reset(ALPHA)
+    yield s.reset(MAIN)
+    yield s.hfos(MAIN, "REDUCING")
+    yield s.signal(MAIN, "SELL")
     yield s.signal(HOT, "SELL")
     yield s.price("36010", 45)
     yield s.tick()

@@ -50,6 +50,20 @@ def test_the_scenario_shows_what_crash_tests_are_about() -> None:
     assert ref.last_step > 1_000
 
 
+def test_the_storm_trips_a_breaker_and_refuses_what_safety_and_an_hfos_forbid() -> None:
+    found = valid(World.thawed(reference("storm").frozen[-1]))
+    stops = of_type("emergency.activated.v2", found)
+    assert sorted((item.account, item.operator) for item in stops) == [
+        (ALPHA, "anna"), (HOT, "anna"), (MAIN, "safety"),
+    ]  # fmt: skip
+    types = {f.event.type for f in found}
+    assert {"safety.governor.level_changed.v1", "ai.hfos.mode_changed.v1"} <= types
+    flats = [item for item in of_type("trade.order.decided.v1", found) if item.kind == "flat"]
+    assert len(flats) == 3
+    reasons = {str(item.reason) for item in of_type("trade.signal.judged.v1", found)}
+    assert "REDUCING" in reasons
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_crash_at_any_micro_step_changes_nothing_valid(name: str, kind: str, full: bool) -> None:
