@@ -39,8 +39,22 @@ Account = Annotated[str, typer.Option("--account", "-a", help="Account, by name.
 OneAccount = Annotated[
     str | None, typer.Option("--account", "-a", help="Only this account (default: all).")
 ]
-Operator = Annotated[str, typer.Option("--operator", help="Your name, for the record.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+
+
+def _words(value: str) -> str:
+    """Words for the record, as they were typed. BadParameter where they are no UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        shown = value.encode(errors="surrogateescape").decode(errors="replace")
+        raise typer.BadParameter(f"{shown} is no UTF-8; type it in letters that are") from None
+    return value
+
+
+Operator = Annotated[
+    str, typer.Option("--operator", help="Your name, for the record.", callback=_words)
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.", callback=_words)]
 
 PIPE_WIDTH = 160
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -117,6 +131,11 @@ def explain(error: Exception) -> tuple[str, ExitCode]:
         return str(error), ExitCode.MISUSE
     if isinstance(error, RunError | ServiceError) or type(error).__name__ == "JarError":
         return str(error), ExitCode.FAILED
+    if type(error).__name__ == "OperationalError":  # psycopg's or SQLAlchemy's, neither loaded here
+        said = _first_line(error).rpartition(") ")[2]
+        return f"Postgres does not answer ({said}): `./quantum doctor` says more", (
+            ExitCode.NOT_RUNNING
+        )
     if isinstance(error, OSError) and error.errno in FULL:
         where = f" at {error.filename}" if error.filename else ""
         remedy = "free some space, or set QUANTUM_DATA to a folder on a larger disk, then again"

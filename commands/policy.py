@@ -172,11 +172,16 @@ def history(account: OneAccount = None, as_json: AsJson = False) -> None:
     """
     from commands.system import find
 
-    rows = changes(find().kafka, account)
+    rows = changes(find().kafka)
+    known = {row["account"] for row in rows}
+    if account is not None and account not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise CommandError(f"there is no account {account}; there are: {names}")
+    rows = [row for row in rows if account in (None, row["account"])]
     show(rows, as_json, lambda: [_row(row) for row in rows] or "no changes yet")
 
 
-def changes(bootstrap: str, account: str | None) -> list[dict[str, Any]]:
+def changes(bootstrap: str) -> list[dict[str, Any]]:
     """Policy changes in log order."""
     from replay.log import read_kafka
     from schemas.control import EmergencyActivated, EmergencyWasReset, PolicyChanged
@@ -203,7 +208,6 @@ def changes(bootstrap: str, account: str | None) -> list[dict[str, Any]]:
                 "id": event.id,
             }
             for change in event.data.items
-            if account in (None, change.account)
         ]
     return rows
 

@@ -22,7 +22,7 @@ from projections.writing import OvertakenError
 from runtime import entry, logs
 from runtime.health import port
 from runtime.priority import stand_back
-from runtime.settings import Settings
+from runtime.settings import Settings, postgres_uri
 
 log = logging.getLogger("projections.worker")
 
@@ -34,10 +34,21 @@ def parser() -> argparse.ArgumentParser:
     known = argparse.ArgumentParser(prog="projector", description=__doc__)
     settings = Settings.load()
     known.add_argument("--kafka", default=settings.kafka, help="bootstrap servers, host:port")
-    known.add_argument("--postgres", default=settings.postgres, help="postgresql://…")
+    known.add_argument(
+        "--postgres", type=database, default=settings.postgres, help="postgresql://…"
+    )
     known.add_argument("--health-port", type=port, default=0, help="port of /health; 0: free one")
     known.add_argument("--folder", required=True, type=Path, help="where its log file goes")
     return known
+
+
+def database(value: str) -> str:
+    """A URI as :class:`Settings` takes it. ArgumentTypeError without the value: it may hold a
+    password."""
+    try:
+        return postgres_uri(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -28,6 +28,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
 
 def _say(error: Exception | str, code: int) -> int:
-    logger.critical("%s", error)
+    if logging.getLogger().hasHandlers():
+        logger.critical("%s", error)
     print(error, file=sys.stderr)
     return code

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 from structlog.typing import EventDict, Processor
 
-from runtime.settings import LogLevel, Settings
+from runtime.settings import LogLevel, Settings, SettingsError
 
 handling: ContextVar[str] = ContextVar("handling", default="")
 """Correlation id of what this thread handles now; every line it logs meanwhile carries it."""
@@ -26,6 +26,20 @@ _NUMBER = re.compile(r"\d+")
 BACKUPS = 3
 # loud at INFO, and of no use to whoever looks for what happened to an order
 NOISY = ("aiokafka", "faust", "mode", "asyncio", "alembic", "sqlalchemy", "librdkafka")
+
+
+def _file(folder: Path, name: str) -> "_File":
+    """The log file. SettingsError where the folder cannot be one; OSError where it is full."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _File(
+            folder / f"{name}.log", maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8"
+        )
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise SettingsError(
+            f"no log can be written in {folder} ({error.strerror}): give a folder that is one, and "
+            "that this user may write to"
+        ) from None
 
 
 def configure(
@@ -50,10 +64,7 @@ def configure(
     ]
     handlers: list[logging.Handler] = []
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = _File(
-            folder / f"{name}.log", maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8"
-        )
+        file = _file(folder, name)
         as_json: list[Processor] = [
             structlog.processors.dict_tracebacks,
             structlog.processors.JSONRenderer(default=str),

@@ -29,7 +29,7 @@ def _servers(value: str) -> str:
     return value
 
 
-def _postgres_uri(value: str) -> str:
+def postgres_uri(value: str) -> str:
     try:
         parts = urlsplit(value)
         usable = parts.scheme in ("postgresql", "postgres") and parts.port != 0
@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     )
 
     kafka: Annotated[str, AfterValidator(_servers)] | None = None
-    postgres: Annotated[str, AfterValidator(_postgres_uri)] | None = None
+    postgres: Annotated[str, AfterValidator(postgres_uri)] | None = None
     data: Annotated[Path, AfterValidator(Path.absolute)] = ROOT / "var"
     cache: Annotated[Path, AfterValidator(Path.absolute)] = Field(default_factory=default_cache)
     kafka_port: Port | None = None

@@ -349,7 +349,6 @@ def main(arguments: list[str] | None = None) -> None:
     options = known.parse_args(arguments)
     if options.kafka is None:
         known.error("say --kafka HOST:PORT, or set QUANTUM_KAFKA")
-    options.folder.mkdir(parents=True, exist_ok=True)
     logs.configure("feed", options.folder)
     try:
         feed = Feed(options.kafka, options.folder, speed=options.speed, accounts=options.partitions)

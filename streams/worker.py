@@ -371,7 +371,6 @@ def main(arguments: list[str] | None = None) -> None:
     if options.kafka is None:
         known.error("say --kafka HOST:PORT, or set QUANTUM_KAFKA")
     stand_back(options.processor)
-    options.folder.mkdir(parents=True, exist_ok=True)
     if options.processor == "gateway":
         block_signals()
         Settings.load().data.mkdir(parents=True, exist_ok=True)

@@ -67,6 +67,28 @@ def test_a_setting_that_cannot_be_used_is_misuse(
     assert "QUANTUM_KAFKA=nowhere" in done.stderr
 
 
+def test_a_database_that_refuses_connections_is_exit_code_3_and_one_line(
+    idle: Quantum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANTUM_KAFKA", "127.0.0.1:9")
+    monkeypatch.setenv("QUANTUM_POSTGRES", "postgresql://ann:secret@127.0.0.1:9/quantum")
+    for words in (("rebuild",), ("rebuild", "--rollback")):
+        done = idle(*words)
+        assert done.exit_code == 3
+        said = " ".join(done.stderr.split())
+        assert "Postgres does not answer" in said or "127.0.0.1:9 does not answer" in said
+        assert "secret" not in said
+        assert "details:" not in said
+
+
+@pytest.mark.parametrize("option", ["--operator", "--reason"])
+def test_words_for_the_record_that_are_no_utf_8_are_misuse(idle: Quantum, option: str) -> None:
+    given = {"--operator": "ann", "--reason": "x"} | {option: "a\udcff"}
+    done = idle("flatten", *(word for pair in given.items() for word in pair))
+    assert done.exit_code == 2
+    assert "is no UTF-8" in done.output
+
+
 def test_an_unexpected_error_is_one_line_and_a_log(
     idle: Quantum, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

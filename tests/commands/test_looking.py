@@ -141,8 +141,9 @@ def test_policy_history_names_who_and_why(quantum: Quantum) -> None:
     assert rows[0]["after"]["max_time_in_trade_s"] == 300
 
 
-def test_policy_of_an_unknown_account_names_those_there_are(quantum: Quantum) -> None:
-    done = quantum("policy", "show", "--account", "nobody")
+@pytest.mark.parametrize("what", ["show", "history"])
+def test_policy_of_an_unknown_account_names_those_there_are(quantum: Quantum, what: str) -> None:
+    done = quantum("policy", what, "--account", "nobody")
     assert done.exit_code == 1
     assert "hot, main, probe" in done.stderr
 

@@ -93,6 +93,14 @@ def test_every_variable_is_a_setting_or_a_property_of_the_broker(kafka: Embedded
             assert variable.removeprefix("QUANTUM_").lower() in Settings.model_fields
 
 
+def test_every_setting_of_a_client_can_be_given_to_the_workers() -> None:
+    """What docs/deployment.md says of TLS and SASL can be said here too."""
+    clients = {name for name in Settings.model_fields if name.startswith("kafka_")}
+    clients -= {"kafka_port", "kafka_replication", "kafka_min_insync"}
+    environment = services(FILES[0])["risk"]["environment"]
+    assert {f"QUANTUM_{name.upper()}" for name in clients} <= environment.keys()
+
+
 def test_the_settings_of_each_worker_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for service in merged().values():
         for name in [name for name in os.environ if name.startswith("QUANTUM_")]:
@@ -123,6 +131,7 @@ def test_everything_restarts_has_limits_and_is_no_more_than_it_must_be() -> None
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["deploy"]["resources"]["limits"]["memory"], name
+        assert service["user"].partition(":")[0] not in ("", "0", "root"), name
         assert "healthcheck" in service or name == "topics"
         assert "privileged" not in service
     for name in (*PROCESSES, "topics"):
@@ -235,6 +244,36 @@ def test_the_image_installs_from_the_hashed_lock_and_nothing_else() -> None:
         assert re.match(r"\S+==\S+ \\\n    --hash=sha256:", entry), entry[:60]
 
 
+STEPS = re.findall(r"(?m)^RUN (.+)$", DOCKERFILE)
+
+
 def test_the_steps_of_the_image_are_valid_in_a_plain_shell(tmp_path: Path) -> None:
-    for step in re.findall(r"(?m)^RUN (.+)$", DOCKERFILE):
+    for step in STEPS:
         subprocess.run(["/bin/sh", "-n", "-c", step], check=True, cwd=tmp_path)
+
+
+def test_what_the_image_compiles_compiles_in_a_plain_shell(image: Path) -> None:
+    (step,) = (step for step in STEPS if "compileall" in step)
+    ran(step, {"/app": image / "app"})
+    assert (image / "app" / "domain" / "__pycache__").is_dir()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_image_s_packages_install_in_a_plain_shell(tmp_path: Path) -> None:
+    """The whole step, from the registry, as the engine would run it."""
+    (step,) = (step for step in STEPS if "pip install" in step)
+    shutil.copytree(ROOT / "locks", tmp_path / "build")
+    ran(step, {"/opt/venv": tmp_path / "venv", "/build": tmp_path / "build"})
+    known = "import confluent_kafka, faust, sqlalchemy, psycopg, pydantic, numpy"
+    subprocess.run([tmp_path / "venv" / "bin" / "python", "-c", known], check=True)
+
+
+def ran(step: str, places: dict[str, Path]) -> None:
+    """A step with the image's folders in a scratch one."""
+    for there, here in places.items():
+        step = step.replace(there, str(here))
+    subprocess.run(["/bin/sh", "-e", "-c", step], check=True, env={**os.environ, "PATH": PATH})
+
+
+PATH = os.pathsep.join((str(Path(sys.executable).parent), "/usr/bin", "/bin"))

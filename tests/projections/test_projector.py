@@ -23,6 +23,7 @@ from projections.digest import equals_replay
 from projections.fold import Fold
 from projections.log import absorb
 from projections.projector import Projector
+from projections.worker import main as projector_main
 from projections.writing import MovedError, OvertakenError, Writer
 from runtime.kafka import EmbeddedKafka
 from runtime.postgres import EmbeddedPostgres
@@ -382,3 +383,15 @@ def test_the_worker_answers_on_health_and_says_when_it_waits_for_postgres(
         wait_for(lambda: health().get("healthy") is True, "health again")
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+def test_an_address_that_is_none_is_refused_without_being_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--kafka", "h:1", "--postgres", "postgresql://u:secret@h:x", "--folder", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        projector_main(given)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "expected postgresql://user:password@host:port/database" in said
+    assert "secret" not in said

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runtime.settings import ROOT
+import pytest
+
+from runtime import logs
+from runtime.settings import ROOT, SettingsError
 
 PROGRAM = """
 import logging, sys
@@ -41,6 +44,13 @@ def _run(folder: Path, where: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=True,
     )
+
+
+def test_a_folder_that_is_a_file_is_named_with_what_to_do(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    with pytest.raises(SettingsError, match=f"no log can be written in {place} .*give a folder"):
+        logs.configure("risk", place)
 
 
 def test_all_loggers_write_json_lines_to_the_file_and_nothing_to_the_terminal(

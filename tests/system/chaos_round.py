@@ -43,7 +43,6 @@ from tests.system.running import (
     valid_records,
 )
 
-CRASH = ("2021-05-19T11:00", "2021-05-19T13:00")
 OF_ORDERS = ("trade.order", "trade.position.update")
 KEPT = "QUANTUM_CHAOS_KEEP"
 """Names a folder that takes the logs of rounds that fail."""
