@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from itertools import combinations, islice
+from itertools import chain, combinations, islice, product
 
 from replay.decide_again import Moment
 from replay.decide_again import elsewhere as decide_elsewhere
@@ -20,6 +20,7 @@ ELSEWHERE_MAX = 1
 CONFIRMED_MAX = 5
 DOUBTS_MAX = 20
 ORDERS_MAX = 64
+PLACES_MAX = 1_024
 
 
 class Judge:
@@ -100,8 +101,9 @@ def vectors(
     """Where a source may have stood between two vectors when it folded a record of `time`.
 
     The inputs up to that time, with it and without; then each choice of inputs that were read to
-    the end while the others had not come: few first, then all but few. Each with what its records
-    were based on, so none stands where no source can.
+    the end while the others had not come: few first, then all but few; then every place of each
+    input with every place of the others, as many as there is patience for. Each with what its
+    records were based on, so none stands where no source can.
     """
     moved = sorted(k for k in low if low[k] < high[k])
     between = {k: _between(spool, k, low[k], high[k]) for k in moved}
@@ -117,11 +119,14 @@ def vectors(
     sizes = sorted(range(len(moved) + 1), key=lambda size: min(size, len(moved) - size))
     chosen = (c for size in sizes for c in combinations(moved, size))
     wanted += [{k: high[k] for k in choice} for choice in islice(chosen, ORDERS_MAX)]
-    tried: list[dict[str, int]] = []
-    for each in wanted:
+    places = product(*(range(low[k], high[k] + 1) for k in moved))
+    every = (dict(zip(moved, place, strict=True)) for place in islice(places, PLACES_MAX))
+    tried: set[tuple[int, ...]] = set()
+    for each in chain(wanted, every):
         vector = _closed(low | each, high, between)
-        if vector not in tried:
-            tried.append(vector)
+        place = tuple(vector.values())
+        if place not in tried:
+            tried.add(place)
             yield vector
 
 

@@ -23,7 +23,7 @@ from schemas.topics import (
     VENUE_REPORT,
     partition_of,
 )
-from schemas.trade import ExecutionData, ExecutionReported
+from schemas.trade import Ended, ExecutionData, ExecutionItem, ExecutionReported, Unknown
 from schemas.validity import Validity
 from schemas.venue import VenueReported
 
@@ -111,11 +111,15 @@ class GatewaySource(Source):
 
     def offered(self, raw: bytes) -> Envelope | None:
         """The record, under our own sequence, of what an earlier process had in its buffer; None if
-        everything it says is known. Its id is that of its first news, as ever."""
+        everything it says is known. Its id is that of its first news, as ever.
+
+        What it says on its own account does not count: it may have been overtaken without knowing,
+        and have called an order never sent that another one had sent since. We ask the venue."""
         event = decode(raw)
         if not isinstance(event, ExecutionReported) or event.source != self.name:
             return None
-        items = self.core.unreported(event.data.items)
+        told = (item for item in event.data.items if not _own_word(item))
+        items = self.core.unreported(told)
         if not items:
             return None
         record = event.model_copy(
@@ -164,3 +168,15 @@ class GatewaySource(Source):
         )
         self.fold_own(record)
         return record
+
+
+def _own_word(item: ExecutionItem) -> bool:
+    """Whether a gateway may have said it without the venue: that nobody knows, or that an order
+    ended unfilled without having been there."""
+    if isinstance(item, Unknown):
+        return True
+    return (
+        isinstance(item, Ended)
+        and item.status in ("NEVER_SENT", "EXPIRED")
+        and item.filled_quantity == "0"
+    )

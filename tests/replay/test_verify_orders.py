@@ -1,6 +1,7 @@
 """Orders in which a source may have folded its inputs: any but those that the records rule out."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, cast
 
 import orjson
@@ -41,7 +42,15 @@ def test_inputs_are_read_up_to_the_time_of_the_cause_and_each_to_its_end_first()
     records = [record(key, n, at) for key in (A, B, C) for n, at in enumerate((4, 5, 6))]
     found = tried(*records, high={A: 3, B: 3, C: 3})
     assert found[:2] == [(2, 2, 2), (1, 1, 1)]
-    assert set(found[2:]) == {(a, b, c) for a in (0, 3) for b in (0, 3) for c in (0, 3)}
+    ends = list(product((0, 3), repeat=3))
+    assert set(found[2:10]) == set(ends)
+
+
+def test_then_every_place_of_each_input_is_tried_with_every_place_of_the_others() -> None:
+    """Seed 1018 of the simulator: results had come late, and control not to its end."""
+    records = [record(key, n, 4) for key in (A, B, C) for n in range(3)]
+    found = tried(*records, high={A: 3, B: 3, C: 3})
+    assert sorted(found) == sorted(product(range(4), repeat=3))
 
 
 def test_no_record_is_read_before_what_it_was_based_on() -> None:

@@ -8,13 +8,16 @@ Method: the in-memory system with a venue that is reached without Kafka.
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from replay.simulator.script import BTC, Script
 from runtime.halt_file import Halt
+from schemas.codec import encode
 from schemas.halting import HaltClosed
-from schemas.trade import Ended, Filled
+from schemas.ids import natural_id
+from schemas.trade import Ended, ExecutionData, ExecutionReported, Filled, Unknown
 from schemas.venue import VenueEnded, VenueRequested
 from tests.streams.alone_world import AloneWorld
 from tests.streams.crash_checks import valid
@@ -331,3 +334,34 @@ def test_a_gateway_that_was_fenced_leaves_its_buffer_and_writes_nothing_of_it(
     world.gateway.checkpoint(0.0)
     world.settle()
     once(world)
+
+
+def test_what_a_process_said_on_its_own_account_is_not_taken_from_its_buffer(
+    tmp_path: Path,
+) -> None:
+    """A gateway that was taken over without noticing had a stop on its disk as never sent, which
+    the other had sent long since. Found by the simulator (seed 1443, November 2026)."""
+    world, _ = opened(tmp_path)
+    source = world.gateway.gateways[0]
+    stop = next(iter(source.core.unguarded.stops().values()))
+    about: dict[str, Any] = {
+        "order_id": stop.order.id,
+        "client_order_id": stop.order.client_order_id,
+        "symbol": stop.order.symbol,
+    }
+    words: list[Any] = [
+        Ended(id=natural_id("x", status), status=status, filled_quantity="0", **about)
+        for status in ("NEVER_SENT", "EXPIRED")
+    ]
+    words.append(Unknown(id=natural_id("x", "unknown"), attempt=0, **about))
+    fact = Ended(id=natural_id("x", "fact"), status="CANCELED", filled_quantity="0", **about)
+
+    def buffered(*items: Any) -> bytes:
+        data = ExecutionData(items=items)
+        return encode(source.core.record(data, stop.account, None, None, 7, 1))
+
+    for word in words:
+        assert source.offered(buffered(word)) is None
+    taken = source.offered(buffered(*words, fact))
+    assert isinstance(taken, ExecutionReported)
+    assert taken.data.items == (fact,)
