@@ -1,5 +1,6 @@
 """Goal: the broker agrees with the code; what cannot be mended is said before any change."""
 
+import threading
 import time
 import uuid
 
@@ -18,6 +19,7 @@ from commands.topics_apply import (
 from replay.log import KafkaUnreachableError, read_kafka
 from runtime.kafka import EmbeddedKafka
 from schemas.topics import DAY_MS, Lane, Topic, partition_of
+from streams.kafka_log import KafkaLog
 
 
 @pytest.fixture
@@ -35,6 +37,19 @@ def test_applying_twice_changes_nothing_the_second_time(
     assert [d.what for d in apply(kafka.bootstrap, 4, topics)] == ["missing", "missing"]
     assert apply(kafka.bootstrap, 4, topics) == []
     assert diff(kafka.bootstrap, 4, topics) == []
+
+
+def test_a_worker_waits_for_missing_topics_and_names_them_with_the_remedy(
+    kafka: EmbeddedKafka, topics: tuple[Topic, ...]
+) -> None:
+    log, names = KafkaLog(kafka.bootstrap, "test"), [topic.name for topic in topics]
+    with pytest.raises(TimeoutError, match=f"{topics[0].name}.* are missing: ./quantum topics"):
+        log.wait_for(names, timeout_s=0.3)
+    made = threading.Timer(0.3, lambda: apply(kafka.bootstrap, 4, topics))
+    made.start()
+    log.wait_for(names, timeout_s=30)
+    made.join()
+    log.check_counts({topics[0].name: 4, topics[1].name: 1})
 
 
 def test_a_setting_that_differs_is_shown_and_mended(

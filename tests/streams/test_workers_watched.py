@@ -20,6 +20,7 @@ import pytest
 
 from commands import topics_apply
 from commands.asking import ask
+from commands.console import ExitCode, explain
 from commands.publish import build
 from replay.log import KafkaUnreachableError, ends
 from runtime.metrics import METRICS
@@ -209,6 +210,21 @@ def test_a_wrong_password_is_an_error_and_not_a_way_in(
     monkeypatch.setattr("replay.log.REQUEST_TIMEOUT_S", 2.0)
     with pytest.raises(KafkaUnreachableError):
         ends(secured.secured)
+
+
+def test_a_certificate_that_does_not_fit_is_an_error_and_not_a_way_in(
+    secured: SecuredKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another authority's: nothing is said to a broker that cannot show who it is."""
+    other = SecuredKafka(tmp_path / "other")
+    other.make_secrets()
+    for name, value in secured.settings().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("QUANTUM_KAFKA_CA_FILE", str(other.ca_file))
+    monkeypatch.setattr("replay.log.REQUEST_TIMEOUT_S", 2.0)
+    with pytest.raises(KafkaUnreachableError) as refused:
+        ends(secured.secured)
+    assert explain(refused.value)[1] == ExitCode.NOT_RUNNING
 
 
 def test_a_worker_that_waits_for_kafka_at_its_start_is_live_and_not_ready(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,7 +145,17 @@ def test_a_taken_port_is_named(running: Checkout) -> None:
         port = str(taken.getsockname()[1])
         _, err = Checkout(data, QUANTUM_KAFKA_PORT=port).run("up", code=1, timeout_s=120)
         assert port in err
+        assert "QUANTUM_KAFKA_PORT" in err
         assert left_nothing(data)
+
+
+def test_a_data_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    _, err = Checkout(place).run("up", code=1, timeout_s=60)
+    said = " ".join(err.split())
+    assert f"{place} cannot be written to" in said
+    assert "set QUANTUM_DATA" in said
 
 
 @pytest.mark.parametrize("command", ["status", "up"])
