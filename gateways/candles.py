@@ -182,6 +182,8 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
             if path.suffix == ".csv"
             else pa_parquet.read_table(path)
         )
+        if path.suffix != ".csv":
+            check_count(path, pa_parquet.read_metadata(path).num_rows, table.num_rows)
         there = table.column_names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CandleFileError(
@@ -191,6 +193,14 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     if table.num_rows == 0:
         raise CandleFileError(f"{path}: no rows; a file needs at least one")
     return {name: _numbers(path, name, table[name]) for name in names}
+
+
+def check_count(path: Path, said: int, found: int) -> None:
+    """CandleFileError if a file says that it has another number of rows than it has."""
+    if said != found:
+        raise CandleFileError(
+            f"{path}: {found} rows were read, the file says it has {said}; fetch the file again"
+        )
 
 
 def check_columns(path: Path, needed: Collection[str], there: Sequence[str]) -> None:

@@ -31,6 +31,7 @@ from gateways.candles import (
     Floats,
     Ints,
     check_columns,
+    check_count,
     first_line,
     shown,
     symbol_of,
@@ -304,7 +305,11 @@ def _tables(path: Path, names: dict[str, str]) -> Iterator[pa.RecordBatch]:
                 yield from reader
         else:
             with pa_parquet.ParquetFile(path) as file:
-                yield from file.iter_batches(BATCH_ROWS, columns=columns)
+                found = 0
+                for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+                    found += batch.num_rows
+                    yield batch
+                check_count(path, file.metadata.num_rows, found)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _broken(path, error) from None
 

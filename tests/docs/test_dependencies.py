@@ -12,7 +12,9 @@ PAGE = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
 @pytest.mark.parametrize(("lock", "heading"), [("base", "To run"), ("dev", "To test")])
 def test_every_direct_dependency_stands_on_the_page_with_a_reason(lock: str, heading: str) -> None:
     lines = (ROOT / "locks" / f"{lock}.in").read_text("utf-8").split("\n")
-    wanted = {re.split(r"[\[=<> ]", line)[0] for line in lines if line and not line.startswith("-")}
+    wanted = {
+        re.split(r"[\[=<>; ]", line)[0] for line in lines if line and not line.startswith("-")
+    }
     section = PAGE.split(f"## {heading}")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `([^`]+)` \| (.+) \|$", section, re.MULTILINE))
     assert set(rows) == wanted
