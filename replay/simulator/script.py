@@ -102,25 +102,18 @@ class Script:
 
     def closed(self, prices: dict[str, str], volume: str) -> Fed:
         """The candles of the minute that ends now, at one price each."""
-        items = tuple(
-            Candle(
-                symbol=symbol,
-                interval="1m",
-                opened_at=time_text(self.us - 60_000_000),
-                open=price,
-                high=price,
-                low=price,
-                close=price,
-                volume=volume,
-            )
-            for symbol, price in prices.items()
-        )
+        items = tuple(self._minute(s, price, price, volume) for s, price in prices.items())
         data = CandlesData(warm_up=False, items=items)
         return "market", self.event(CandlesClosed, "/feed", "market", data)
 
     def wick(self, symbol: str, price: str, low: str) -> Fed:
         """The candle of the minute that ends now, with a fall that is over."""
-        candle = Candle(
+        items = (self._minute(symbol, price, low, "1000"),)
+        data = CandlesData(warm_up=False, items=items)
+        return "market", self.event(CandlesClosed, "/feed", "market", data)
+
+    def _minute(self, symbol: str, price: str, low: str, volume: str) -> Candle:
+        return Candle(
             symbol=symbol,
             interval="1m",
             opened_at=time_text(self.us - 60_000_000),
@@ -128,10 +121,8 @@ class Script:
             high=price,
             low=low,
             close=price,
-            volume="1000",
+            volume=volume,
         )
-        data = CandlesData(warm_up=False, items=(candle,))
-        return "market", self.event(CandlesClosed, "/feed", "market", data)
 
     def price(self, last: str, after_s: int = 15) -> Fed:
         self.us += after_s * 1_000_000
