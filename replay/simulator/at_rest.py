@@ -136,6 +136,20 @@ def fills_are_told_once(items: Items) -> None:
     _require(max(counted.values(), default=1) == 1, "a fill is in the log under two ids")
 
 
+def payments_are_told_once(items: Items) -> None:
+    """Every deposit and funding payment of the venue is in the results exactly once."""
+    for kind in ("transferred", "funded"):
+        venue = Counter(
+            (account, item.amount, getattr(item, "symbol", ""))
+            for account, item in items.get(f"venue.reported.v1 {kind}", [])
+        )
+        told = {
+            item.id: (account, item.amount, getattr(item, "symbol", ""))
+            for account, item in items.get(f"trade.execution.reported.v1 {kind}", [])
+        }
+        _require(venue == Counter(told.values()), f"{kind} at the venue {venue}, in the log {told}")
+
+
 def positions_are_those_of_the_venue(
     found: Iterable[Found], venue: Mapping[tuple[str, str], Decimal]
 ) -> None:

@@ -40,6 +40,8 @@ from schemas.safety import HfosMode, HfosSet, HfosSetData
 from schemas.scalars import micros, text, time_text
 from schemas.trade import Intent, IntentData, IntentPublished, Signal, SignalData, SignalPublished
 from schemas.trade_commands import (
+    AccountFlatten,
+    AccountFlattenData,
     OrderCancel,
     OrderCancelData,
     PositionClose,
@@ -171,6 +173,10 @@ class Script:
     def close(self, account: str, symbol: str) -> Fed:
         data = PositionCloseData(symbol=symbol, **WHO)
         return "commands.trade", self.event(PositionClose, "/person", account, data)
+
+    def flatten(self, account: str) -> Fed:
+        data = AccountFlattenData(**WHO)
+        return "commands.trade", self.event(AccountFlatten, "/person", account, data)
 
     def reduce(self, account: str, percent: str) -> Fed:
         data = PositionReduceData(percent=percent, **WHO)

@@ -136,7 +136,8 @@ class Story:
 
     def _brakes(self, rnd: Random, start_us: int, seconds: int) -> None:
         """Limits so tight that a small loss trips them, trades that may last seconds only, modes of
-        an AI-HFOS, long wicks that widen stops, halts of the gateway; each in some seeds."""
+        an AI-HFOS, long wicks that widen stops, halts of the gateway, and what else happens to
+        money and positions from outside: funding, a flatten; each in some seeds."""
         end_us = start_us + seconds * SECOND_US
 
         def when(since_us: int = start_us) -> int:
@@ -165,6 +166,12 @@ class Story:
                 at_us = when(at_us)
             if rnd.random() < 0.7:
                 self.halts.append((at_us, None))
+        if rnd.random() < 0.3:
+            for _ in range(rnd.randint(1, 3)):
+                rate = rnd.choice(("0.0001", "-0.0003", "0.0075"))
+                self._at(when(), partial(self.script.funding, rnd.choice(SYMBOLS), rate))
+        if rnd.random() < 0.2:
+            self._at(when(), partial(self.script.flatten, rnd.choice(self.accounts)))
 
     def _entry(self, account: str) -> Fed:
         symbol = self.rnd.choice(SYMBOLS)

@@ -219,6 +219,7 @@ class Run:
         at_rest.every_request_has_one_answer(found, PARTITIONS)
         at_rest.every_order_has_one_end(items, resting)
         at_rest.fills_are_told_once(items)
+        at_rest.payments_are_told_once(items)
         at_rest.ids_are_of_one_record(found)
         at_rest.no_order_is_unknown(items)
         at_rest.positions_are_those_of_the_venue(found, self.positions())
@@ -314,6 +315,7 @@ def _count(world: Simulation, found: list[Found]) -> None:
             _count_report(coverage, event)
         for item in getattr(event.data, "items", ()):  # type: ignore[attr-defined]
             coverage["unknown"] += getattr(item, "kind", "") == "unknown"
+            coverage["funding"] += getattr(item, "kind", "") == "funded"
 
 
 def _count_brake(coverage: Coverage, event: Envelope) -> None:
