@@ -12,6 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import orjson
+
 from gateways.buffer import Line, encoded, files_of, name_of
 from gateways.buffer_folder import BufferFolder
 from streams.buffered_log import BufferedLog
@@ -62,11 +64,17 @@ class SimulatedFolder(BufferFolder):
         return super().append(key, raw, message_key)
 
     def _tear(self, key: str, line: bytes) -> None:
-        """Leave a part of a line behind all others, or of the first line of a buffer."""
+        """Leave a part of a line behind all others; of a buffer's first line with a part of what
+        stands before it, or all."""
         there = files_of(self.folder, key)
         path = there[-1] if there else self.folder / name_of(key, 1)
+        written = self._disk.rnd.randrange(1, len(line))
+        if not there:
+            head = encoded(Line(0, "", orjson.dumps("")))
+            written = written * (len(head) + len(line)) // len(line)
+            line = head + line
         with path.open("ab") as file:
-            file.write(line[: self._disk.rnd.randrange(1, len(line))])
+            file.write(line[:written])
 
     def die(self) -> None:
         """Let go as a process does that ends: what is on the disk stays."""
