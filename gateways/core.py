@@ -278,6 +278,10 @@ class GatewayCore:
         """Those that are not in the log yet, by their natural ids."""
         return tuple(item for item in items if item.id not in self._ledger.reported)
 
+    def asked(self, order_id: str, *, anew: bool) -> bool:
+        """Whether an answer about an order is owed; `anew`: ask, also where it rests."""
+        return self._ledger.asked(order_id, anew=anew)
+
     def entries(self, account: str) -> list[LiveOrder]:
         """Orders of an account without an end that may increase its risk."""
         known = self._ledger.orders.values()

@@ -77,13 +77,22 @@ class Ledger:
         if early is not None:
             live.accepted = early.accepted
             live.attempt = live.told_unknown = early.attempt
-            live.fills = early.fills
+            live.fills, live.ask_now = early.fills, early.ask_now
         if client in self._early_clients:
             self._early_clients.discard(client)
             old = True
         if old or early is not None:
             self.make_old(live)
         self.sort(live)
+
+    def asked(self, order_id: str, *, anew: bool) -> bool:
+        known = self.orders.get(order_id) or self._early.get(order_id)
+        if known is None:
+            return False
+        known.ask_now |= anew
+        if anew and isinstance(known, LiveOrder):
+            self.sort(known)
+        return known.ask_now
 
     def make_old(self, live: LiveOrder) -> None:
         live.fate, live.t0_us = Fate.UNKNOWN, max(live.t0_us, self.fence_us)

@@ -217,4 +217,5 @@ class Early:
 
     accepted: bool = False
     attempt: int = -1
+    ask_now: bool = False
     fills: dict[str, Decimal] = field(default_factory=dict)

@@ -23,7 +23,7 @@ class _Close:
     account: str
     symbol: str
     since_us: int
-    """No request for it left later."""
+    """When its request left, or its record was read: no request for it leaves later."""
     asked: int = 0
     asked_us: int = LONG_AGO
 
@@ -51,7 +51,9 @@ class OwnCloses:
         for item in event.data.items:
             client = item.client_order_id
             if client not in self._settled:
-                self._open.setdefault(client, _Close(event.partitionkey, item.symbol, wall_us))
+                new = _Close(event.partitionkey, item.symbol, wall_us)
+                known = self._open.setdefault(client, new)
+                known.since_us = max(known.since_us, wall_us)
 
     def on_report(self, event: Envelope) -> None:
         """Take what the venue says of them."""
@@ -69,8 +71,13 @@ class OwnCloses:
                 self._settle(client)
         elif isinstance(item, VenueFound):
             self._fill(client, item.fills)
-            if item.status is not None or not item.known:
+            if item.status is not None or (not item.known and self._in_vain(client)):
                 self._settle(client)
+
+    def _in_vain(self, client: str) -> bool:
+        """Whether the venue was asked when no request for it could arrive any more."""
+        each = self._open.get(client)
+        return each is not None and each.asked_us >= each.since_us + self._apart_us
 
     def _fill(self, client: str, fills: Iterable[VenueFilled]) -> dict[str, Decimal]:
         known = self._fills.setdefault(client, {})

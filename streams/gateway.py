@@ -171,7 +171,9 @@ class GatewayShell(Shell):
             "buffered": log.waiting() if isinstance(log, BufferedLog) else 0,
             "away": int(self.away()),
             "silent": len(self.silent()),
-            "awaited": sum(source.core.awaited for source in self.gateways.values()),
+            "awaited": sum(
+                source.core.awaited + source.closes.unanswered for source in self.gateways.values()
+            ),
         }
 
     def away(self) -> bool:

@@ -54,6 +54,8 @@ class GatewaySource(Source):
         self.closes = OwnCloses(self.name, self.core.window_ms, self.core.skew_us // 1000)
         self.halts: dict[str, HaltNotedData] = {}
         """Halts that were told as obeyed and not as lifted, by key."""
+        self._doubted: set[str] = set()
+        """Orders whose end an earlier process had in its buffer and the venue was asked about."""
         self.flat: list[str] = []
         """Accounts that the second path has just seen flat."""
         keys = [f"{ORDER.name}/{partition}", f"{VENUE_REPORT.name}/{partition}", *SHARED]
@@ -132,6 +134,19 @@ class GatewaySource(Source):
         )
         self.fold_own(record)
         return record
+
+    def doubts(self, raw: bytes) -> bool:
+        """Whether an earlier process says in its buffer, on its own account, that an order ended
+        which the venue has had, and the venue was not asked yet: it is from now on. Others that may
+        have been sent are asked about anyway. After :meth:`offered` of the same bytes."""
+        event = decode(raw)
+        if not isinstance(event, ExecutionReported) or event.source != self.name:
+            return False
+        orders = {i.order_id for i in event.data.items if isinstance(i, Ended) and _own_word(i)}
+        new = orders - self._doubted
+        self._doubted |= new
+        waiting = [self.core.asked(order, anew=order in new) for order in sorted(orders)]
+        return any(waiting)
 
     def record(self, data: ExecutionData, account: str, cause: Envelope) -> Envelope:
         """The record of what was reported, folded into own state."""

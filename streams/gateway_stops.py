@@ -111,7 +111,7 @@ class Stops:
                 source.second.begin(self.obeyed.key, self._accounts(source))
             elif source.second.busy and not (alone and source.second.of_symbols):
                 source.second.end()
-            for question in source.closes.due(t0_us, source.epoch):
+            for question in list(source.closes.due(t0_us, source.epoch)):
                 self._shell.send(source, question, t0_us)
                 source.closes.sent(question, t0_us)
                 acted = True

@@ -72,6 +72,7 @@ class Offering:
             if record is not None:
                 news += 1
                 self._publish(source, record)
+            news += source.doubts(line.raw)  # kept until the venue has answered
         if news:
-            logger.warning("%d records that were left in %s are news", news, left.folder / key)
+            logger.warning("%d lines that were left in %s are news", news, left.folder / key)
         return news

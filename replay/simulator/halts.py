@@ -1,6 +1,8 @@
 """Halts as somebody beside the system knows them, and what leaves under them (SAFE-6)."""
 
+from collections import Counter
 from dataclasses import dataclass
+from decimal import Decimal
 
 from replay.simulator.found import BrokenPromise
 from runtime.halt_file import HaltMode
@@ -27,6 +29,10 @@ class Halts:
         """Client order id to account, of closes that the gateway ordered by itself."""
         self.accepted: dict[str, str] = {}
         """The same of closes that the venue accepted: their order may still be on a disk then."""
+        self.quantity: dict[str, Decimal] = {}
+        """Ordered of each of them."""
+        self.filled: Counter[str] = Counter()
+        """Filled of each of them, by the venue."""
         self.told: dict[str, set[str]] = {}
         """Key to what was told of it."""
 
@@ -44,6 +50,7 @@ class Halts:
         """Closes that are about to be sent."""
         for item in event.data.items:
             self.closes[item.client_order_id] = event.partitionkey
+            self.quantity[item.client_order_id] = Decimal(item.quantity)
 
     def noted(self, event: HaltNoted, any_open: bool) -> None:
         """What the gateway says of a halt. `any_open`: at the venue, of the account it is about."""
@@ -68,6 +75,8 @@ class Halts:
         for client, account in self.accepted.items():
             if self.closes.get(client) != account:
                 raise BrokenPromise(f"the venue has order {client}, which nobody ordered")
+            if self.filled[client] > self.quantity[client]:
+                raise BrokenPromise(f"{client} filled more than was ordered")
         for key, states in self.told.items():
             if "set" in states and "lifted" not in states:
                 raise BrokenPromise(f"halt {key} was lifted and the log does not say so")

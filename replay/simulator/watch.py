@@ -275,7 +275,10 @@ class Watch:
         signed = quantity if item.side == "BUY" else -quantity
         account.open[item.symbol] = account.open.get(item.symbol, Decimal(0)) + signed
         client = item.client_order_id
-        if client is None or client.startswith(PREFIX):
+        if client is None:
+            return
+        if client.startswith(PREFIX):
+            self.halts.filled[client] += quantity  # type: ignore[assignment]
             return
         known = self.orders.get(client)
         total = self.filled[client] = self.filled.get(client, Decimal(0)) + quantity

@@ -21,6 +21,7 @@ from replay.sources import RawRecord, RecordedLog
 from replay.verify import verify
 from schemas.control import EmergencyActivated
 from schemas.envelope import Envelope
+from schemas.halting import HaltClosed, HaltNoted
 from schemas.safety import FlashCrashDetected, GovernorLevelChanged, HfosModeChanged
 from schemas.topics import COMMANDS_CONTROL, COMMANDS_TRADE, INTENT, SIGNAL
 from schemas.trade import OrderDecided
@@ -327,6 +328,10 @@ def _count_brake(coverage: Coverage, event: Envelope) -> None:
     elif isinstance(event, GovernorLevelChanged):
         coverage[f"governor {event.data.level}"] += event.data.level != event.data.before
         coverage["daily loss"] += "daily_loss" in event.data.holds
+    elif isinstance(event, HaltClosed):
+        coverage["close by a halt"] += len(event.data.items)
+    elif isinstance(event, HaltNoted):
+        coverage["flat by a halt"] += event.data.state == "flat"
     elif isinstance(event, HfosModeChanged):
         coverage[f"AI-HFOS {event.data.mode}"] += 1
     elif isinstance(event, OrderDecided):

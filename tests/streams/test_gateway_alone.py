@@ -365,3 +365,31 @@ def test_what_a_process_said_on_its_own_account_is_not_taken_from_its_buffer(
     taken = source.offered(buffered(*words, fact))
     assert isinstance(taken, ExecutionReported)
     assert taken.data.items == (fact,)
+
+
+def test_an_order_that_rests_is_asked_about_where_a_buffer_says_that_it_ended(
+    tmp_path: Path,
+) -> None:
+    """The venue may have said so, or nobody: what is known there is in the log in the end, and the
+    buffer stays until then."""
+    world, _ = opened(tmp_path)
+    world.settle()
+    source = world.gateway.gateways[0]
+    stop = next(iter(source.core.unguarded.stops().values()))
+    end = Ended(
+        id=natural_id("x", "end"),
+        status="EXPIRED",
+        filled_quantity="0",
+        order_id=stop.order.id,
+        client_order_id=stop.order.client_order_id,
+        symbol=stop.order.symbol,
+    )
+    record = source.core.record(ExecutionData(items=(end,)), stop.account, None, None, 7, 1)
+    assert world.gateway.unresolved() == 0
+    assert source.offered(encode(record)) is None
+    assert source.doubts(encode(record))
+    assert world.gateway.unresolved() == 1
+    world.settle()
+    assert not source.doubts(encode(record)), "it rests, as the venue says"
+    assert stop.order.id in source.core.unguarded.stops()
+    assert world.gateway.unresolved() == 0

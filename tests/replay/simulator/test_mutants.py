@@ -53,7 +53,7 @@ POINTS = {
     "split_records": ("venue", "lost"),
 }
 """Worker and kind of the crash points that catch what random search misses."""
-SEARCHED = range(1, 200)
+SEARCHED = range(1, 300)
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ STOPS = {
     "AI-HFOS CAUTIOUS": 15, "AI-HFOS REDUCING": 20, "halt entries": 15, "halt all": 15,
     "halt flatten": 15, "stop moved": 15, "order exit_time": 15, "order exit_unprotected": 15,
     "order exit_stop_failed": 3, "funding": 40,
+    "close by a halt": 3, "flat by a halt": 10,
 }  # fmt: skip
 """What stops or leaves by itself, and how often at least in all seeds together."""
 DIGEST = """
