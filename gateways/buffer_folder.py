@@ -174,6 +174,10 @@ class LeftBehind:
             else:
                 yield line
 
+    def strange(self, key: str) -> None:
+        """A line of it is no record: its files are kept as damaged ones are."""
+        self._damaged.add(key)
+
     def done(self, key: str) -> None:
         """Remove a partition's files: its lines are in the log. Damaged ones are put aside."""
         for path in files_of(self.folder, key):

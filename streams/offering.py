@@ -67,6 +67,7 @@ class Offering:
             try:
                 record = source.offered(line.raw)
             except RecordError as error:
+                left.strange(key)
                 logger.critical("line %d of %s is no record: %s", line.n, left.folder / key, error)
                 continue
             if record is not None:
