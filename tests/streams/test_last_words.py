@@ -15,6 +15,7 @@ import pytest
 from gateways.buffer import BufferWriter
 from streams import followers, worker
 from streams.gateway import EXIT_CLOCK, EXIT_PUMP, GatewayShell
+from streams.kafka_log import EXIT_FENCED
 from streams.worker import Worker
 from tests.streams.test_gateway_alone import opened
 
@@ -60,13 +61,13 @@ def test_a_heartbeat_that_fails(
     monkeypatch.setattr(time, "sleep", lambda _: None)
     vitals = SimpleNamespace(fold=lambda: None, state="live")
     alive = SimpleNamespace(vitals=vitals, shell=SimpleNamespace(checkpoint=broken))
-    with pytest.raises(EndedError, match=str(worker.EXIT_FENCED - 1)):
+    with pytest.raises(EndedError, match=str(EXIT_FENCED - 1)):
         Worker._beat(alive)  # type: ignore[arg-type]
     assert said(caplog) == "heartbeat failed; ending the process"
 
 
 def test_one_that_was_fenced(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(EndedError, match=str(worker.EXIT_FENCED)):
+    with pytest.raises(EndedError, match=str(EXIT_FENCED)):
         Worker._fenced(SimpleNamespace(processor="risk"))  # type: ignore[arg-type]
     assert said(caplog) == "another risk has fenced this one; it stops"
 
