@@ -5,7 +5,7 @@ read `control` up to a place, and at an instant; whether what safety says of its
 rest, whether an account stands below a limit that nobody acted on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -23,7 +23,6 @@ from schemas.safety import (
     Standing,
 )
 
-NEVER = 1 << 62
 GRID = Decimal("0.06")
 """Percentage points by which an account may stand below a limit unnoticed: recorded highs are on a
 grid of 0.05."""
@@ -41,7 +40,7 @@ class Brake:
 
 @dataclass(slots=True)
 class Braked:
-    """One account. `at_epoch`: the drawdown epoch that `standing` was found in is this one's."""
+    """One account. `line`: what held it, record by record; `standing`: what safety said last."""
 
     line: list[Brake] = field(default_factory=list)
     standing: Standing | None = None
@@ -117,7 +116,7 @@ class Brakes:
         """The same of the instant `at`, as the log was then."""
         return self._last(account, lambda brake: brake.at < at)
 
-    def _last(self, account: str, counts: Any) -> str:
+    def _last(self, account: str, counts: Callable[[Brake], bool]) -> str:
         known = self.accounts.get(account)
         for brake in reversed(known.line if known else ()):
             if counts(brake):

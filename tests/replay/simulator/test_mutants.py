@@ -10,8 +10,8 @@ import pytest
 
 from commands.simulate import bystanders
 from streams.simulated.seed import simulate, warm
-from tests.replay.simulator.brakes import BRAKES
 from tests.replay.simulator.effects import FOCUS
+from tests.replay.simulator.failing_brakes import BRAKES
 from tests.replay.simulator.mutants import MUTANTS
 from tests.streams.crash_runs import crash, reference
 
