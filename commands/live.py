@@ -128,11 +128,11 @@ class LiveSystem:
             ) from None
 
     def environment(self) -> dict[str, str]:
-        """A child's environment: this checkout's code, its byte code in the data folder only."""
+        """A child's environment: this checkout's code. Byte code lies where Python looks for it: in
+        a place of each run's own, eight processes would compile every package anew."""
         kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        cached = str(self.settings.data / "bytecode")
-        return kept | {"PYTHONPATH": path, "PYTHONPYCACHEPREFIX": cached}
+        return kept | {"PYTHONPATH": path}
 
     def _worker(self, name: str) -> ProcessSpec:
         if name == "projector":

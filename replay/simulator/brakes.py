@@ -112,9 +112,12 @@ class Brakes:
         """Why whoever had read `control` up to (not with) an offset may not increase risk."""
         return self._last(account, lambda brake: brake.offset < after)
 
-    def since(self, account: str, at: int) -> str:
-        """The same of the instant `at`, as the log was then."""
-        return self._last(account, lambda brake: brake.at < at)
+    def through(self, account: str, begin: int, end: int) -> str:
+        """The same of the log as it was from one instant to another; empty if risk was allowed at
+        some moment of it."""
+        line = self.accounts[account].line if account in self.accounts else []
+        free = any(begin <= brake.at < end and not brake.why for brake in line)
+        return "" if free else self._last(account, lambda brake: brake.at < begin)
 
     def _last(self, account: str, counts: Callable[[Brake], bool]) -> str:
         known = self.accounts.get(account)

@@ -64,13 +64,17 @@ class Judge:
     def valid(self, record: Placed) -> Envelope | None:
         """The event if it counts. Raises SequenceGap where records of a source are missing."""
         event = event_of(record.raw or b"", record.key, record.offset)
-        if event is None or not self.filters.setdefault(record.key, Validity()).admit(event):
-            return None
+        return event if event is not None and self.admit(record.key, event) else None
+
+    def admit(self, key: str, event: Envelope) -> bool:
+        """Whether the next event of a partition counts. SequenceGap."""
+        if not self.filters.setdefault(key, Validity()).admit(event):
+            return False
         if event.epoch is None:
             if event.id in self.seen:
-                return None
+                return False
             self.seen.add(event.id)
-        return event
+        return True
 
 
 def valid(records: Iterable[Placed]) -> list[Found]:

@@ -2,6 +2,7 @@
 
 Valid records only, in append order, with two instants each: when it was decided (`began`) and when
 the log had it (`at`), both in microseconds of the virtual clock that nobody in the system can see.
+Of a log that real processes wrote (:mod:`replay.simulator.recorded`) the first is not known.
 """
 
 from collections.abc import Iterable
@@ -54,13 +55,18 @@ class AtVenue:
 
 class Watch:
     """All promises of one log. `window_us` is W; `slack_us` how far the clocks of gateway and venue
-    stand apart. `signed`: what the gateway's clock showed, to the instant it showed it."""
+    stand apart; `late_us` how long after a record of `control` an entry may still be signed, where
+    the instant at which the log had it is not known exactly. `signed`: what the gateway's clock
+    showed, to the instant it showed it; None: its clock is the one of `at`."""
 
-    def __init__(self, *, window_us: int = 1_000_000) -> None:
+    def __init__(
+        self, *, window_us: int = 1_000_000, late_us: int = 0, one_clock: bool = False
+    ) -> None:
         self.judge = Judge()
         self.window_us = window_us
         self.slack_us = 0
-        self.signed: dict[int, int] = {}
+        self.late_us = late_us
+        self.signed: dict[int, int] | None = None if one_clock else {}
         self.verdicts: dict[str, tuple[str, Verdict]] = {}
         self.orders: dict[str, tuple[str, Order]] = {}
         self.ordered: dict[str, Decimal] = {}
@@ -84,13 +90,17 @@ class Watch:
             event = self.judge.valid(record)
         except SequenceGap as gap:
             raise BrokenPromise(f"{record.key} offset {record.offset}: {gap}") from gap
-        if event is None:
-            return None
-        topic = record.key.rpartition("/")[0]
+        if event is not None:
+            self.see(record.key, record.offset, event, began, at)
+        return event
+
+    def see(self, key: str, offset: int, event: Envelope, began: int | None, at: int) -> None:
+        """Judge a valid record. BrokenPromise."""
+        topic = key.rpartition("/")[0]
         if isinstance(event, SourceHalted):
             raise BrokenPromise(f"a decision of {event.source} failed: {event.data.error}")
         if topic == CONTROL.name:
-            self._controlled(event, record.offset, at)
+            self._controlled(event, offset, at)
         elif isinstance(event, PricesObserved):
             self._prices(event)
         elif isinstance(event, SignalJudged):
@@ -102,10 +112,9 @@ class Watch:
         elif isinstance(event, VenueReported):
             self._reported(event, began, at)
         elif topic == EXECUTION_RES.name:
-            self.books.reported(record.offset, event)
+            self.books.reported(offset, event)
         elif topic == POSITION_UPDATE.name:
-            self.books.updated(record.key, record.offset, event)
-        return event
+            self.books.updated(key, offset, event)
 
     def latched(self, account: str) -> Stop | None:
         """The emergency of an account that was not reset."""
@@ -209,7 +218,8 @@ class Watch:
 
     def _requested(self, event: VenueRequested) -> None:
         place = event.data.request
-        at = self.signed.get(micros(event.data.sent_at))
+        stamp = micros(event.data.sent_at)
+        at = stamp if self.signed is None else self.signed.get(stamp)
         if at is None:
             raise BrokenPromise(f"a request of {event.source} has a stamp of no clock")
         if isinstance(place, Place | CancelRequest):
@@ -218,12 +228,12 @@ class Watch:
             return
         client = place.client_order_id
         for stop in self.stops.get(event.partitionkey, ()):
-            if stop.at < at < stop.until:
+            if stop.at + self.late_us < at < stop.until:
                 raise BrokenPromise(
                     f"request for entry {client} began {_ms(at - stop.at)} after the emergency was "
                     "in the log"
                 )
-        if why := self.brakes.since(event.partitionkey, at):
+        if why := self.brakes.through(event.partitionkey, at - self.late_us, at):
             raise BrokenPromise(f"request for entry {client} began after {why} was in the log")
         before = self.sent.get(client)
         if before is not None and abs(at - before) <= self.window_us - self.slack_us:
@@ -233,7 +243,7 @@ class Watch:
             )
         self.sent[client] = at
 
-    def _reported(self, event: VenueReported, began: int, at: int) -> None:
+    def _reported(self, event: VenueReported, began: int | None, at: int) -> None:
         account = self.venue.setdefault(event.partitionkey, AtVenue())
         entered: Order | None = None
         for item in event.data.items:
@@ -246,7 +256,7 @@ class Watch:
         if entered is not None:
             self._exposed(event.partitionkey, account, entered)
 
-    def _accepted(self, account: str, item: Any, began: int, at: int) -> Order | None:
+    def _accepted(self, account: str, item: Any, began: int | None, at: int) -> Order | None:
         client = item.client_order_id
         if client in self.accepted:
             raise BrokenPromise(f"order {client} was accepted twice")
@@ -261,7 +271,8 @@ class Watch:
         if order.reduce_only:
             return None
         for stop in self.stops.get(account, ()):
-            if stop.at + self.window_us + self.slack_us < began < stop.until:
+            last = stop.at + self.window_us + self.slack_us
+            if began is not None and last < began < stop.until:
                 raise BrokenPromise(
                     f"entry {client} was accepted {_ms(began - stop.at)} after the emergency"
                 )
