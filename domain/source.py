@@ -6,7 +6,7 @@ through this class, so a decision is the same wherever it is taken. It does no I
 
 import copy
 import hashlib
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,31 +125,30 @@ class Source:
         self.positions[key] = offset + 1
         self.validity[key].admit_head(source, epoch, sequence, False)
 
-    def fold_last(self, key: str, offset: int, events: Sequence[Envelope]) -> None:
-        """Fold a run of one source's decided facts, the first at `offset`, by folding the last of
-        them: only for deciders with `equity_last`, and position updates of equity alone.
+    def fold_last(self, key: str, offset: int, last: Envelope, count: int) -> None:
+        """Fold a run of one source's decided facts, `count` of them from `offset` on, by folding
+        the last: only for deciders with `equity_last`, and position updates of equity alone.
 
         Raises ValueError where the run is not what comes next in this input.
         """
-        first, last = events[0], events[-1]
         if (
             self.positions[key] != offset
-            or first.epoch is None
-            or first.sequence is None
+            or last.epoch is None
+            or last.sequence is None
             or not self.validity[key].admit_run(
-                first.source, first.epoch, first.sequence, first.sequence + len(events) - 1
+                last.source, last.epoch, last.sequence - count + 1, last.sequence
             )
         ):
             raise ValueError(f"{self.name}: records from {key} {offset} on do not follow its own")
-        self.positions[key] = offset + len(events)
+        self.positions[key] = offset + count
         topic, state = self._slice_of[key]
         self.decider.evolve(topic, state, last)
         self.decider.tidy(self.slices)
 
-    def fold_own_last(self, records: Sequence[Envelope]) -> None:
-        """Fold a run of the own records of equity alone by folding the last of them."""
-        self.sequence += len(records) - 1
-        self.fold_own(records[-1])
+    def fold_own_last(self, last: Envelope, count: int) -> None:
+        """Fold a run of `count` own records of equity alone by folding the last of them."""
+        self.sequence += count - 1
+        self.fold_own(last)
 
     def share(self, key: str, other: "Source") -> None:
         """Use `other`'s slice, filter and position for a single-partition input from now on. Both

@@ -36,7 +36,7 @@ from replay.bulk_engine import BulkEngine
 from replay.engine import Engine
 from replay.fast_outside import FastOutside
 from replay.fast_search import FastSearch
-from replay.memory_log import Stored
+from replay.memory_log import MemoryLog, Stored
 from replay.slow_walk import SlowWalk
 from schemas.codec import encode
 from schemas.control import PolicySet, PolicySetData
@@ -92,18 +92,19 @@ class Backtest:
 
 @dataclass(slots=True)
 class Result:
-    """What came of it. Records are in append order, without `market` and `clock`."""
+    """What came of it. `log` holds what was written, without `market` and `clock`."""
 
     backtest: Backtest
     """As it was run: start, end and instruments filled in."""
-    records: Sequence[Stored]
+    log: MemoryLog
     outside: int
     """Records of `market` and `clock` that the run stands for."""
     bars: int
     """Candles of all symbols, warm-up included."""
     seconds: float
-    """Of the run alone: files are read before it, digest and curve are made after it, and what only
-    the run needed is freed after it."""
+    """Of the run alone: files are read before it; digest, curve and the records of hours in which
+    nothing else happened (their figures follow from what is kept) are made when asked for, and what
+    only the run needed is freed after it."""
     path: PathName
     cpu_seconds: float = 0.0
     """Processor time of the same stretch."""
@@ -113,6 +114,11 @@ class Result:
     @property
     def bars_per_second(self) -> float:
         return self.bars / self.seconds if self.seconds else 0.0
+
+    @property
+    def records(self) -> Sequence[Stored]:
+        """All that was written, in append order."""
+        return self.log.order
 
     @property
     def events(self) -> int:
@@ -166,7 +172,7 @@ def run(backtest: Backtest) -> Result:
             gc.enable()
     log = engine.log
     outside = sum(log.unkept.values())
-    return Result(plan, log.order, outside, bars(plan), seconds, plan.path, cpu_seconds)
+    return Result(plan, log, outside, bars(plan), seconds, plan.path, cpu_seconds)
 
 
 def _full(plan: Backtest) -> Engine:

@@ -122,12 +122,12 @@ class BulkEngine(Engine):
         source = self.sources[number]
         hours = self._hours.stretch(place, min(until, search.others(number)))
         offset = self.log.end(source.output)
-        told = self._hours.tell(source, hours, self.log)
-        if not told:
+        last = self._hours.tell(source, hours, self.log)
+        if last is None:
             return False
-        source.fold_own_last(told)
+        source.fold_own_last(last, len(hours))
         for reader in self._readers.get(source.output, ()):
-            reader.fold_last(source.output, offset, told)
+            reader.fold_last(source.output, offset, last, len(hours))
         self._stand(self._hours.places[hours[-1]])
         self._dirty[number] = source
         return True

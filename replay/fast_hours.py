@@ -4,15 +4,18 @@ With a position open and nobody else woken, `positions` answers the first tick o
 record of equity. Its readers are not asked about such records, and of a run of them the last leaves
 the state that all leave (:attr:`domain.decider.Decider`, `equity_last`). So a stretch of hours is
 decided in one go: figures, ids, bases and places in the log are those of one tick after the other.
+The last record of a stretch is made and folded; the others are made when the log is looked at.
 """
 
 from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal, localcontext
 from typing import cast
 
 import numpy as np
 
 from domain.average_cost import EXACT
+from domain.equity_line import EquityLine
 from domain.positions import HOUR_US, Positions
 from domain.source import Source
 from gateways.candles import Ints
@@ -58,55 +61,94 @@ class FastHours:
             return range(0)
         return range(begin, bisect_left(self.places, until, begin))
 
-    def tell(self, source: Source, hours: range, log: MemoryLog) -> list[PositionUpdated]:
-        """Append what `positions` answers to these ticks; folded nowhere yet. Empty where it has to
-        be asked tick by tick: several accounts, a symbol without a price."""
+    def tell(self, source: Source, hours: range, log: MemoryLog) -> PositionUpdated | None:
+        """Append what `positions` answers to these ticks; folded nowhere yet. The last of it, or
+        None where it has to be asked tick by tick: several accounts, a symbol without a price."""
         decider = cast("Positions", source.decider)
         account = decider.told_alone(source.slices) if hours else None
         if account is None:
-            return []
-        first_us, name, output = self.course.first_us, source.name, source.output
-        epoch, sequence, basis = source.epoch, source.sequence, source.basis()
-        unkept = log.unkept
-        out: list[PositionUpdated] = []
+            return None
         with localcontext(EXACT):
             line = decider.line(source.slices, account)
-            held = [symbol for symbol, _, _ in line.trades]
-            if not all(s in self._ticks and self._ticks[s][hours.start] >= 0 for s in held):
-                return []
-            columns = [(self._ticks[s], self.course.rows[s].series.text) for s in held]
-            for n in hours:
-                time = time_text(first_us + self._clock[n] * MINUTE_US)
-                cause = tick_id(time)
-                identity = record_id(name, account, cause)
-                market, clock = self._market[n], self._clock[n]
-                texts = [text(ticks[n]) for ticks, text in columns]
-                marks = [(Decimal(mark), mark) for mark in texts]
-                item = line.at(part_id(identity, 0), marks)
-                sequence += 1
-                unkept[MARKET_KEY], unkept[CLOCK_KEY] = market, clock
-                record = shaped(
-                    PositionUpdated,
-                    {
-                        "specversion": "1.0",
-                        "id": identity,
-                        "type": "trade.position.updated.v1",
-                        "source": name,
-                        "subject": account,
-                        "time": time,
-                        "partitionkey": account,
-                        "sequence": sequence,
-                        "epoch": epoch,
-                        "causationid": cause,
-                        "correlationid": cause,
-                        "basis": {**basis, MARKET_KEY: market, CLOCK_KEY: clock},
-                        "after": None,
-                        "data": shaped(PositionData, {"items": (item,)}),
-                    },
-                )
-                log.append(output, record)
-                out.append(record)
-        return out
+        held = [symbol for symbol, _, _ in line.trades]
+        if not all(s in self._ticks and self._ticks[s][hours.start] >= 0 for s in held):
+            return None
+        stretch = _Told(self, hours, source, account, line, len(log))
+        log.append_stretch(source.output, stretch)
+        market, clock = self.offsets(hours[-1])
+        log.unkept[MARKET_KEY], log.unkept[CLOCK_KEY] = market, clock
+        return stretch.last
+
+    def offsets(self, n: int) -> tuple[int, int]:
+        """Next offsets of `market` and `clock` at the n-th full hour."""
+        return self._market[n], self._clock[n]
+
+    def columns(self, symbols: Iterable[str]) -> list[tuple[list[int], Callable[[int], str]]]:
+        """Of each symbol its last price at every full hour, whole ticks, and how one is written."""
+        return [(self._ticks[s], self.course.rows[s].series.text) for s in symbols]
+
+
+class _Told:
+    """The hours of one stretch: the last is made at once, because it is folded."""
+
+    def __init__(
+        self,
+        grid: FastHours,
+        hours: range,
+        source: Source,
+        account: str,
+        line: EquityLine,
+        place: int,
+    ) -> None:
+        self.grid, self.hours, self.line = grid, hours, line
+        self.name, self.account, self.epoch = source.name, account, source.epoch
+        self.sequence, self.basis, self.place = source.sequence, source.basis(), place
+        with localcontext(EXACT):
+            (self.last,) = self._records(hours[-1:])
+
+    @property
+    def places(self) -> list[int]:
+        """Place of each in the order of all appends; of `market` and `clock` too."""
+        first = self.place
+        return [first + i + sum(self.grid.offsets(n)) for i, n in enumerate(self.hours)]
+
+    def made(self) -> list[PositionUpdated]:
+        """All records of the stretch."""
+        with localcontext(EXACT):
+            return [*self._records(self.hours[:-1]), self.last]
+
+    def _records(self, hours: range) -> Iterator[PositionUpdated]:
+        grid, name, account, line = self.grid, self.name, self.account, self.line
+        epoch, basis, first_us = self.epoch, self.basis, grid.course.first_us
+        columns = grid.columns(symbol for symbol, _, _ in line.trades)
+        sequence = self.sequence + self.hours.index(hours.start) if hours else 0
+        for n in hours:
+            market, clock = grid.offsets(n)
+            time = time_text(first_us + clock * MINUTE_US)
+            cause = tick_id(time)
+            identity = record_id(name, account, cause)
+            texts = [text(ticks[n]) for ticks, text in columns]
+            item = line.at(part_id(identity, 0), [(Decimal(mark), mark) for mark in texts])
+            sequence += 1
+            yield shaped(
+                PositionUpdated,
+                {
+                    "specversion": "1.0",
+                    "id": identity,
+                    "type": "trade.position.updated.v1",
+                    "source": name,
+                    "subject": account,
+                    "time": time,
+                    "partitionkey": account,
+                    "sequence": sequence,
+                    "epoch": epoch,
+                    "causationid": cause,
+                    "correlationid": cause,
+                    "basis": {**basis, MARKET_KEY: market, CLOCK_KEY: clock},
+                    "after": None,
+                    "data": shaped(PositionData, {"items": (item,)}),
+                },
+            )
 
 
 def _last_ticks(course: Course, symbol: str, minutes: Ints) -> list[int]:

@@ -26,6 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
         # a shell that runs the suite in the background has it ignored, and so would all that tests
         # start and interrupt
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # of a broker that lives for a minute the second compiler takes a quarter of the processor time
+    # and gives nothing back; over three days of the demo it is the other way round
+    os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
     if config.getoption("--full"):
         os.environ["QUANTUM_TEST_FULL"] = "1"  # modules look at it while they are imported
 

@@ -66,5 +66,5 @@ def _at_rest(watch: Watch, found: list[Found], partitions: int) -> None:
     at_rest.ids_are_of_one_record(found)
     at_rest.no_order_is_unknown(items)
     at_rest.positions_are_those_of_the_venue(found, held)
-    watch.at_rest(watch.books.accounts)
+    watch.at_rest(list(watch.books.accounts))
     watch.halts.at_rest()

@@ -19,10 +19,11 @@ from schemas.control import EmergencyActivated, EmergencyWasReset
 from schemas.envelope import Envelope
 from schemas.halting import HaltClosed, HaltNoted
 from schemas.market import PricesObserved
+from schemas.positions import PositionUpdated
 from schemas.scalars import micros
 from schemas.sources import SourceHalted
-from schemas.topics import CONTROL, EXECUTION_RES, POSITION_UPDATE
-from schemas.trade import Order, OrderDecided, SignalJudged, Verdict
+from schemas.topics import CONTROL
+from schemas.trade import ExecutionReported, Order, OrderDecided, SignalJudged, Verdict
 from schemas.validity import SequenceGap
 from schemas.venue import CancelRequest, Place, VenueReported, VenueRequested
 
@@ -111,9 +112,9 @@ class Watch:
             self._requested(event)
         elif isinstance(event, VenueReported):
             self._reported(event, began, at)
-        elif topic == EXECUTION_RES.name:
+        elif isinstance(event, ExecutionReported):
             self.books.reported(offset, event)
-        elif topic == POSITION_UPDATE.name:
+        elif isinstance(event, PositionUpdated):
             self.books.updated(key, offset, event)
 
     def latched(self, account: str) -> Stop | None:

@@ -110,7 +110,8 @@ class Simulation:
     def gateway_wall(self) -> int:
         """The gateway's clock; who signs with it is known by what it showed."""
         shown = self.now_us + self.clock_us["gateway"]
-        self.watch.signed[shown] = self.now_us
+        if self.watch.signed is not None:
+            self.watch.signed[shown] = self.now_us
         return shown
 
     def admits(self, event: Envelope) -> str | None:
