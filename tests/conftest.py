@@ -50,20 +50,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Two processes share the suite: whole systems run one after the other in one of them, tests
-    of the session's broker and database in the other, so that neither is there twice; who is done
-    takes the next of :data:`ORDER`, then other files, one after the other. (A third process, or two
-    systems at once, gains little on two cores and makes waits longer than they are meant to be.
-    Groups of pytest-xdist 3.8 do nothing with pytest 9.2, which keeps the ids that xdist would
-    mark.)"""
+    """Three processes share the suite, because systems wait most of their time: those that run in
+    the background, those of a demo and those that are crashed are not started twice, nor are the
+    session's broker and database but once a process. Who is done takes the next of :data:`ORDER`,
+    then other files, one after the other. (Groups of pytest-xdist 3.8 do nothing with pytest 9.2,
+    which keeps the ids that xdist would mark.)"""
     scheduler = LoadScopeScheduling(config, log)
     scheduler._split_scope = share
     return scheduler
 
 
-ORDER = ("systems", "services", "workers", "benches")
+ORDER = ("crashes", "background", "services", "workers", "demo", "benches")
 SHARES = {
-    "tests/system/": "systems",
+    "tests/system/test_demo.py": "demo",
+    "tests/system/test_kills.py": "demo",
+    "tests/system/test_up.py": "background",
+    "tests/system/test_bad_input.py": "background",
+    "tests/system/test_halt.py": "background",
+    "tests/system/test_verbs.py": "background",
+    "tests/system/": "crashes",
     "tests/commands/test_bench.py": "benches",
     "tests/commands/": "services",
     "tests/projections/": "services",

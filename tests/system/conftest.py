@@ -1,6 +1,7 @@
 """Runs of the whole system that several tests look at: each is made once a session."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,22 @@ from tests.system.running import (
     valid_records,
     wait_until,
 )
+
+ENDED_EARLY = ("finished", "running")
+"""Systems that end with the last test that looks at them: idle, each takes a fifth of a core."""
+_ends = {name: ExitStack() for name in ENDED_EARLY}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """End what no later test of this process needs."""
+    try:
+        return (yield)
+    finally:
+        for name in ENDED_EARLY:
+            users = [i for i in item.session.items if name in getattr(i, "fixturenames", ())]
+            if users and users[-1] is item:
+                _ends[name].close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,12 @@ def by_engine(hours: tuple[str, str]) -> Told:
 @pytest.fixture(scope="session")
 def finished(hours: tuple[str, str], full: bool) -> Iterator[Finished]:
     """The demo at full speed, and its run reopened."""
+    with _ends["finished"] as end:
+        yield end.enter_context(_finished(hours, full))
+
+
+@contextmanager
+def _finished(hours: tuple[str, str], full: bool) -> Iterator[Finished]:
     with scratch() as data:
         checkout = Checkout(data, PYTHONHASHSEED="0")
         limit_s = 1500 if full else 200
@@ -62,6 +85,12 @@ def finished(hours: tuple[str, str], full: bool) -> Iterator[Finished]:
 @pytest.fixture(scope="session")
 def running() -> Iterator[Checkout]:
     """A system that runs in the background, fed with the crash at five times its speed."""
+    with _ends["running"] as end:
+        yield end.enter_context(_running())
+
+
+@contextmanager
+def _running() -> Iterator[Checkout]:
     files = [f"data/market/{name}-1m-20210516-20210522.parquet" for name in ("BTCUSDT", "ETHUSDT")]
     feeds = [word for file in files for word in ("--feed", file)]
     days = ("--from", "2021-05-19T11:00", "--to", "2021-05-20T11:00", "--speed", "5")

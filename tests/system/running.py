@@ -31,7 +31,8 @@ from replay.engine import Engine, accounts_of
 from replay.log import LogRecord, read_kafka
 from replay.memory_log import Stored
 from replay.simulator.recorded import judge
-from runtime.settings import ROOT
+from runtime import jars, java
+from runtime.settings import ROOT, Settings
 from schemas.codec import encode
 from schemas.envelope import Envelope
 from schemas.topics import CLOCK
@@ -209,6 +210,18 @@ def wait_until(true: Callable[[], bool], what: str, *, seconds: float = 30) -> N
     while not true():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(STEP_S)
+
+
+def console_tool(main: str, *arguments: str, given: str | None = None) -> str:
+    """Run one of Kafka's own console tools; its stdout."""
+    cache = Settings.load().cache
+    path = jars.tools_classpath(cache)
+    command = java.command(path, main, *arguments, cache=cache / "without-archive")
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, input=given, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 # ---------------------------------------------------------------------- what is compared

@@ -14,12 +14,15 @@ import pytest
 from commands.demo import demo_plan
 from commands.live import LiveSystem
 from projections.digest import equals_replay
+from replay.log import ends, read_kafka
+from schemas.topics import EVENT_TOPICS
 from tests.system.conftest import Finished
 from tests.system.running import (
     LIMIT_S,
     Told,
     assert_same,
     checked,
+    console_tool,
     live,
     moment,
     run_to_end,
@@ -143,3 +146,22 @@ def test_its_state_at_the_end_is_what_it_reported(finished: Finished) -> None:
 def test_nothing_printed_a_traceback(finished: Finished) -> None:
     for path, text in finished.checkout.outputs():
         assert "Traceback" not in text, path
+
+
+def test_a_third_partys_consumer_reads_every_topic(finished: Finished) -> None:
+    counts: dict[str, int] = {}
+    for key, end in ends(finished.kafka, EVENT_TOPICS).items():
+        topic = key.rpartition("/")[0]
+        counts[topic] = counts.get(topic, 0) + end
+    topics = [topic for topic, count in counts.items() if count]
+    assert len(topics) >= 12
+    output = console_tool(
+        "org.apache.kafka.tools.consumer.ConsoleConsumer",
+        *("--bootstrap-server", finished.kafka, "--from-beginning"),
+        *("--include", "|".join(topic.replace(".", "[.]") for topic in topics)),
+        *("--max-messages", str(sum(counts.values())), "--timeout-ms", "30000"),
+    )
+    lines = set(output.splitlines())
+    for topic in topics:
+        first = next(iter(read_kafka(finished.kafka, (topic,))))
+        assert (first.raw or b"").decode() in lines, topic

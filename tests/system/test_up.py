@@ -5,20 +5,16 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from replay.log import ends, read_kafka
-from runtime import jars, java, runs
-from runtime.settings import ROOT, Settings
+from runtime import runs
+from runtime.settings import ROOT
 from runtime.supervisor import read_state
-from schemas.topics import EVENT_TOPICS
-from tests.system.conftest import Finished
-from tests.system.running import LIMIT_S, Checkout, scratch, wait_until
+from tests.system.running import LIMIT_S, Checkout, console_tool, scratch, wait_until
 
 pytestmark = pytest.mark.timeout(LIMIT_S)
 WHO = ("--operator", "ann", "--reason", "test")
@@ -191,37 +187,6 @@ def _run(running: Checkout) -> runs.Run:
 # ---------------------------------------------------------------------- third-party clients
 
 
-def tool(main: str, *arguments: str, given: str | None = None) -> str:
-    """Run one of Kafka's own console tools; its stdout."""
-    cache = Settings.load().cache
-    path = jars.tools_classpath(cache)
-    command = java.command(path, main, *arguments, cache=cache / "without-archive")
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, input=given, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_a_third_partys_consumer_reads_every_topic(finished: Finished) -> None:
-    counts: dict[str, int] = {}
-    for key, end in ends(finished.kafka, EVENT_TOPICS).items():
-        topic = key.rpartition("/")[0]
-        counts[topic] = counts.get(topic, 0) + end
-    topics = [topic for topic, count in counts.items() if count]
-    assert len(topics) >= 12
-    output = tool(
-        "org.apache.kafka.tools.consumer.ConsoleConsumer",
-        *("--bootstrap-server", finished.kafka, "--from-beginning"),
-        *("--include", "|".join(topic.replace(".", "[.]") for topic in topics)),
-        *("--max-messages", str(sum(counts.values())), "--timeout-ms", "30000"),
-    )
-    lines = set(output.splitlines())
-    for topic in topics:
-        first = next(iter(read_kafka(finished.kafka, (topic,))))
-        assert (first.raw or b"").decode() in lines, topic
-
-
 def test_a_command_pasted_into_a_third_partys_producer_takes_effect(running: Checkout) -> None:
     command = {
         "type": "command.policy.set.v1",
@@ -234,7 +199,7 @@ def test_a_command_pasted_into_a_third_partys_producer_takes_effect(running: Che
             "changes": {"cooldown_s": 45},
         },
     }
-    tool(
+    console_tool(
         "org.apache.kafka.tools.ConsoleProducer",
         *("--bootstrap-server", running.json("status")["kafka"], "--topic", "commands.control"),
         *("--reader-property", "parse.key=true", "--reader-property", "key.separator=|"),
