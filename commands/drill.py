@@ -191,7 +191,7 @@ class DrillLog:
                     self.blocked[f"refused by risk: {verdict.reason}"] += 1
         elif kind == "trade.execution.reported.v1":
             self._results(event, at)
-        elif kind == "trade.position.updated.v1":
+        elif kind == "trade.position.updated.v1" and self.reset is None:  # later it trades again
             for item in event.data.items:
                 if item.kind == "position":
                     self.quantities[item.symbol] = item.quantity

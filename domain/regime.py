@@ -66,11 +66,8 @@ class HourlyRange:
     def _true_range(self) -> int:
         if self.close_before is None:
             return self.high - self.low
-        return max(
-            self.high - self.low,
-            abs(self.high - self.close_before),
-            abs(self.low - self.close_before),
-        )
+        last = self.close_before
+        return max(self.high, last) - min(self.low, last)
 
     def _close_hour(self) -> None:
         true_range = self._true_range()
@@ -87,7 +84,8 @@ class HourlyRange:
         """ATR with the forming hour: ATR + max(0, TR_forming - ATR) / 14."""
         if self.average is None or not self.hour:
             return self.average
-        return self.average + max(0, self._true_range() * SCALE - self.average) // PERIODS
+        above = self._true_range() * SCALE - self.average
+        return self.average + above // PERIODS if above > 0 else self.average
 
     def _above(self, value: int, pct: Decimal) -> bool:
         return value * 100 > pct * self.close * SCALE

@@ -41,6 +41,7 @@ from domain.safety_state import (
     SafetyOwn,
     equity_at,
     marks_now,
+    nav_before,
     nav_line,
 )
 from domain.waits import EquityBound, Waits
@@ -281,10 +282,8 @@ class _Look:
         seen in the last minutes."""
         here = Observation(time=self.now, equity=text(self.equity), nav=text(self.nav))
         at = micros(self.now)
-        line = [s for s in nav_line(self.book, self.market, at - KEPT_US) if s.at < at]
-        if not line:
-            return (here,)
-        return (_seen(line[-1], self.book), here)
+        before = nav_before(self.book, self.market, at - KEPT_US, at)
+        return (here,) if before is None else (_seen(before, self.book), here)
 
     def _gross(self) -> Decimal:
         return sum((abs(q) * self.marks[s] for s, q in self.book.held.items()), ZERO)

@@ -204,6 +204,37 @@ def marks_now(book: Book, market: SafetyMarket) -> dict[str, Decimal]:
 def nav_line(book: Book, market: SafetyMarket, since_us: int) -> list[Seen]:
     """NAV at every price and every change of the book from a time on, with what held at its
     beginning; in order of time. Call it in :data:`EXACT`."""
+    marks = dict(book.told)
+    begun: Seen | None = None
+    line: list[Seen] = []
+    for at, held in _states(book, market, marks):
+        seen = Seen(max(at, since_us), nav_of(equity_at(held, marks), held.units))
+        if at <= since_us:
+            begun = seen
+        else:
+            line.append(seen)
+    return line if begun is None else [begun, *line]
+
+
+def nav_before(book: Book, market: SafetyMarket, since_us: int, before_us: int) -> Seen | None:
+    """The last of :func:`nav_line` before a time later than `since_us`."""
+    marks = dict(book.told)
+    last: tuple[int, BookAt, dict[str, Decimal]] | None = None
+    for at, held in _states(book, market, marks):
+        if at >= before_us:
+            break
+        last = at, held, dict(marks)
+    if last is None:
+        return None
+    at, held, marks = last
+    return Seen(max(at, since_us), nav_of(equity_at(held, marks), held.units))
+
+
+def _states(
+    book: Book, market: SafetyMarket, marks: dict[str, Decimal]
+) -> Iterator[tuple[int, BookAt]]:
+    """The book after the last change of each time, in order, `marks` brought up to it; left out
+    where there is nothing to value yet, or no price for it."""
     market.settle()
     symbols = {symbol for entry in book.before for symbol, _ in entry.held}
     changes: list[tuple[int, int, str, Decimal | BookAt]] = [
@@ -212,18 +243,7 @@ def nav_line(book: Book, market: SafetyMarket, since_us: int) -> list[Seen]:
     for symbol in sorted(symbols & market.symbols.keys()):
         changes += [(seen.at, 0, symbol, seen.nav) for seen in market.symbols[symbol].recent]
     changes.sort(key=lambda change: change[:3])
-    return list(_line(changes, since_us, book.told))
-
-
-def _line(
-    changes: list[tuple[int, int, str, Decimal | BookAt]],
-    since_us: int,
-    told: dict[str, Decimal],
-) -> Iterator[Seen]:
-    """NAV after the last change of each time. A change before `since_us` counts as at it."""
-    marks = dict(told)
     held: BookAt | None = None
-    begun: Seen | None = None
     for n, (at, _, symbol, value) in enumerate(changes):
         if isinstance(value, BookAt):
             held = value
@@ -231,15 +251,5 @@ def _line(
             marks[symbol] = value
         if n + 1 < len(changes) and changes[n + 1][0] == at:
             continue
-        if held is None or held.units <= ZERO or any(s not in marks for s, _ in held.held):
-            continue
-        seen = Seen(max(at, since_us), nav_of(equity_at(held, marks), held.units))
-        if at <= since_us:
-            begun = seen
-            continue
-        if begun is not None:
-            yield begun
-            begun = None
-        yield seen
-    if begun is not None:
-        yield begun
+        if held is not None and held.units > ZERO and all(s in marks for s, _ in held.held):
+            yield at, held

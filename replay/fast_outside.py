@@ -161,15 +161,22 @@ class FastOutside:
         return known.price(known.rows.price(n)) if n >= 0 else None
 
     def recent(self, symbol: str, kept_us: int = RECENT_US) -> list[tuple[int, Decimal]]:
-        n, known = self.points(symbol) - 1, self._known[symbol]
+        known = self._known[symbol]
+        rows, price = known.rows, known.price
+        row, point = divmod(self.points(symbol) - 1, INSTANTS)
         out: list[tuple[int, Decimal]] = []
-        since = self.point_us(symbol, n) - kept_us if n >= 0 else 0
-        while n >= 0:
-            at = self.point_us(symbol, n)
-            out.append((at, known.price(known.rows.price(n))))
-            if at <= since:
-                break
-            n -= 1
+        since: int | None = None
+        while row >= 0:
+            path = rows.path(rows.first + row)
+            opened = self.course.first_us + int(rows.minute[rows.first + row]) * MINUTE_US
+            for n in range(point, -1, -1):
+                at = opened + n * INSTANT_US
+                out.append((at, price(path[n])))
+                if since is None:
+                    since = at - kept_us
+                elif at <= since:
+                    return out[::-1]
+            row, point = row - 1, INSTANTS - 1
         return out[::-1]
 
     # ------------------------------------------------------------------ candles

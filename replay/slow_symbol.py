@@ -6,11 +6,12 @@ from fractions import Fraction
 from domain.points import path
 from domain.regime import UNIT, HourlyRange
 from replay.backtest_course import INSTANTS, MINUTE_US, Rows
-from replay.fast_moves import BEFORE, SLACK, moved
+from replay.fast_moves import BEFORE, moved
 from replay.fast_search import NEVER
 from schemas.scalars import time_text
 
 HOUR_US = 3_600_000_000
+MINUTES = [f"{minute:02d}" for minute in range(60)]
 
 
 class SlowSymbol:
@@ -25,6 +26,7 @@ class SlowSymbol:
         self.ticks = list(zip(*(column[a:b].tolist() for column in columns), strict=True))
         floats = (c.open, c.high, c.low, c.close, c.volume)
         self.floats = list(zip(*(column[a:b].tolist() for column in floats), strict=True))
+        self.highs, self.lows = [row[1] for row in self.ticks], [row[2] for row in self.ticks]
         self.minutes: list[int] = rows.minute[a:b].tolist()
         self.opened_us = [ms * 1000 for ms in c.ts_ms[a:b].tolist()]
         self.warm = rows.first - rows.after
@@ -69,15 +71,15 @@ class SlowSymbol:
         opened_us: int = self.opened_us[self.warm + row]
         return opened_us + point * (MINUTE_US // INSTANTS)
 
-    def is_wide(self, pct: Decimal) -> bool:
-        """Whether the last three candles span a move of `pct` percent; the last one is open."""
+    def is_wide(self, share: float) -> bool:
+        """Whether the last three candles span a move of a share; the last one is open."""
         if not self.path:
             return False
-        rows = self.ticks[max(self.row - 3, self.warm) : self.row]
-        if not rows:
+        first = max(self.row - 3, self.warm)
+        if first >= self.row:
             return False  # the warm-up has no prices
-        low, high = min(row[2] for row in rows), max(row[1] for row in rows)
-        return bool(high - low >= low * float(pct) / 100 * (1 - SLACK))
+        low, high = min(self.lows[first : self.row]), max(self.highs[first : self.row])
+        return bool(high - low >= low * share)
 
     def moved(self, point: int, pct: Decimal) -> bool:
         """Whether the price of the open candle's `point` moved that far within a minute."""
@@ -106,7 +108,7 @@ class SlowSymbol:
         hour, rest = divmod(us, HOUR_US)
         if hour != self._hour:
             self._hour, self._hour_text = hour, time_text(hour * HOUR_US)[:14]
-        return f"{self._hour_text}{rest // MINUTE_US:02d}"
+        return self._hour_text + MINUTES[rest // MINUTE_US]
 
 
 class SlowLevels:

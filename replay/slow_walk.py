@@ -25,11 +25,14 @@ from replay.backtest_course import (
     TICKED,
     Course,
 )
-from replay.fast_search import MARGIN, level_of, tick_bounds
+from replay.fast_moves import SLACK
+from replay.fast_search import MARGIN, NEVER, level_of, tick_bounds
 from replay.slow_symbol import SlowLevels, SlowSymbol
 from schemas.scalars import EPOCH_TEXT, text, time_text
 
 RECENT_US = 60_000_000
+Prices = list[tuple[tuple[int, ...], SlowLevels]]
+"""Of each candle that is open: its path, and the levels that wait for its symbol."""
 
 
 class SlowWalk:
@@ -47,10 +50,15 @@ class SlowWalk:
         self._tickers: list[tuple[int, Waits]] = []
         self._closers: list[tuple[int, Waits]] = []
         self._lookers: list[tuple[int, Waits]] = []
-        """Those who wait for ticks, for candles, and those who look at every price."""
+        """Those who wait for ticks, for candles, and those who look at every price. (A bound on a
+        single position is a level.)"""
         self._movers: list[tuple[int, SlowSymbol, Decimal]] = []
+        self._spans: list[tuple[SlowSymbol, float]] = []
         self._wide = False
         """Whether a symbol that someone waits for to move may have, in the candle that is open."""
+        self._looks = False
+        self._timer, self._regimes = NEVER, list[tuple[HourlyRange, str]]()
+        """From when on a tick wakes somebody in any case, and regimes; another one does as well."""
         self._until, self._point = 0, -1
         self.market_offset, self.clock_offset = 1, 0
         self._market_us, self._traded_us, self._closed_us = course.listed_us, -1, -1
@@ -80,15 +88,13 @@ class SlowWalk:
         for minute in range(minutes + 1):
             self._point = -1
             opened = [pair for pair in levels if pair[0].open(minute)]
-            self._wide = any(symbol.is_wide(pct) for _, symbol, pct in self._movers)
+            prices = [(symbol.path, level) for symbol, level in opened]
+            self._look()
             base = minute * INSTANTS * STAGES
             for point in range(INSTANTS if minute < minutes else 1):
-                if settled and base // STAGES in settled:
-                    self._record(base + SETTLED, us)
-                    self._traded_us = us - step if self._point >= 0 else self._traded_us
-                    if woken := self._at_settlement():
-                        yield woken
-                if opened and self._see(opened, point):
+                if settled and base // STAGES in settled and (woken := self._settles(base, us)):
+                    yield woken
+                if prices and self._see(prices, point):
                     self.place, self._market_us, self._traded_us = base + PRICED, us, us
                     if woken := self._at_price():
                         yield woken
@@ -103,34 +109,79 @@ class SlowWalk:
                     yield []
                 us += step
                 base += STAGES
+                if point == 0 and minute < minutes and self._calm(prices, base, settled):
+                    self._point = INSTANTS - 1
+                    self.market_offset += INSTANTS - 1 if prices else 0
+                    us += step * (INSTANTS - 1)
+                    base += STAGES * (INSTANTS - 1)
+                    break
             if opened:
                 self._market_us = max(self._market_us, us - step)
                 self._traded_us = us - step
 
-    def _see(self, opened: list[tuple[SlowSymbol, SlowLevels]], point: int) -> bool:
+    def _see(self, prices: Prices, point: int) -> bool:
         """Look at the prices of a point; whether one meets a level, or someone looks at all."""
         self._point = point
         self.market_offset += 1
-        touched = self._wide or bool(self._lookers)
-        for symbol, level in opened:
-            price = symbol.path[point]
-            if price <= level.low or price >= level.high:
+        touched = self._looks
+        for path, level in prices:
+            if not level.low < path[point] < level.high:
                 touched = True
         return touched
+
+    def _calm(self, prices: Prices, base: int, settled: set[int]) -> bool:
+        """Whether the points of this minute after the first wake nobody, each price looked at."""
+        last = base + (INSTANTS - 2) * STAGES
+        if self._looks or last + SCRIPTED >= self._until:
+            return False
+        for path, level in prices:
+            if min(path) <= level.low or max(path) >= level.high:
+                return False
+        first = base // STAGES
+        return not settled or settled.isdisjoint(range(first, first + INSTANTS - 1))
+
+    def _look(self) -> None:
+        """Note whether each price of the candles that are open is looked at closely."""
+        self._wide = False
+        for symbol, share in self._spans:
+            self._wide = self._wide or symbol.is_wide(share)
+        self._looks = self._wide or bool(self._lookers)
+
+    def _settles(self, base: int, us: int) -> list[int]:
+        """Take in a settlement; who is woken by it."""
+        self._record(base + SETTLED, us)
+        if self._point >= 0:
+            self._traded_us = us - MINUTE_US // INSTANTS
+        return self._at_settlement()
 
     def _minute_ends(
         self, minute: int, base: int, us: int, known: tuple[SlowSymbol, ...]
     ) -> Iterator[list[int]]:
-        if sum(s.close(minute - 1) for s in known):
+        closes = False
+        for symbol in known:
+            closes = symbol.close(minute - 1) or closes
+        if closes:
             self._traded_us = self._closed_us = us
             self._record(base + CLOSED, us)
-            if woken := [n for n, w in self._closers if self._at_close(w, us)]:
+            if self._closers and (woken := [n for n, w in self._closers if self._at_close(w, us)]):
                 yield woken
         self.clock_offset += 1
         self._clock_us = us
         self.place = base + TICKED
-        if woken := [n for n, w in self._tickers if self._at_tick(n, w, us)]:
+        if self._ticks_count(us) and (
+            woken := [n for n, w in self._tickers if self._at_tick(n, w, us)]
+        ):
             yield woken
+
+    def _ticks_count(self, us: int) -> bool:
+        """Whether a tick may wake somebody."""
+        if us >= self._timer:
+            return True
+        for name, levels in self._tick_levels.items():
+            price = self._known[name].standing(self._point) if levels.rows else -1
+            if price >= 0 and not levels.low < price < levels.high:
+                return True
+        return any(range_.regime != regime for range_, regime in self._regimes)
 
     def _record(self, place: int, us: int) -> None:
         self.place = place
@@ -161,10 +212,21 @@ class SlowWalk:
             (n, w) for n, w in every
             if w.every_tick or w.at_us is not None or w.regimes or w.tick_levels
         ]  # fmt: skip
+        always = any(w.every_tick for _, w in self._tickers)
+        timers = (w.at_us for _, w in self._tickers if w.at_us is not None)
+        self._timer = 0 if always else min(timers, default=NEVER)
+        self._regimes = [
+            (self._known[symbol].hourly, regime)
+            for _, w in self._tickers
+            for symbol, regime in w.regimes
+        ]
         self._closers = [(n, w) for n, w in every if w.every_close or w.bars or w.every_closes]
         self._movers = [(n, self._known[symbol], pct) for n, w in every for symbol, pct in w.moves]
-        self._wide = any(symbol.is_wide(pct) for _, symbol, pct in self._movers)
-        self._lookers = [(n, w) for n, w in every if w.every_price or w.bounds]
+        self._spans = [(symbol, float(pct) / 100 * (1 - SLACK)) for _, symbol, pct in self._movers]
+        self._lookers = [
+            (n, w) for n, w in every if w.every_price or not all(map(single, w.bounds))
+        ]
+        self._look()
         for symbol, levels in self._levels.items():
             levels.set(self._rows_of(symbol, "levels"))
         for symbol, levels in self._tick_levels.items():
@@ -177,7 +239,7 @@ class SlowWalk:
             found += [(number, level) for level in getattr(waits, kind)]
             if kind == "levels":
                 for bound in waits.bounds:
-                    if sum(bool(q) for q in bound.quantities.values()) == 1:
+                    if single(bound):
                         found.append((number, level_of(bound)))
         return [(n, *tick_bounds(level, rows)) for n, level in found if level.symbol == symbol]
 
@@ -316,6 +378,11 @@ class SlowWalk:
         state.hour, state.high, state.low, state.close = mine.hour, mine.high, mine.low, mine.close
         state.close_before, state.average = mine.close_before, mine.average
         state.seeds, state.regime = list(mine.seeds), mine.regime
+
+
+def single(bound: EquityBound) -> bool:
+    """Whether a bound is on exactly one position."""
+    return sum(map(bool, bound.quantities.values())) == 1
 
 
 def _text(us: int) -> str:

@@ -44,12 +44,11 @@ def test_status_shows_addresses_workers_and_lag(running: Checkout) -> None:
     assert status["lag"].keys() >= {"risk", "execution", "gateway", "positions", "projector"}
 
 
-def test_a_policy_is_effective_within_a_second(running: Checkout) -> None:
+def test_a_policy_is_in_force_when_its_command_has_returned(running: Checkout) -> None:
     opened(running, "calm")
     fields = ("symbol=BTCUSDT", "side=BUY", "confidence=0.8")
     change = running.json("policy", "set", "min_confidence=0.95", "--account", "calm", *WHO)
     assert change["version"] == 2
-    assert change["waited_ms"] < 1000
     refused = running.json(*_signal("calm", *fields), code=4)
     assert refused["refused"].startswith("LOW_CONFIDENCE")
     why = running.json("why", refused["record"]["data"]["items"][0]["id"])
