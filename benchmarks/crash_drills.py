@@ -78,8 +78,32 @@ def falling_days(candles: tuple[Candles, ...]) -> set[str]:
     return found
 
 
+def line(row: dict[str, Any]) -> str:
+    """A row as docs/safety.md shows it."""
+    counted = row["starts"] - row["vacuous"]
+    starts = f"{row['starts']} ({row['vacuous']} vacuous)" if row["vacuous"] else f"{counted}"
+    cells = (
+        row["span"],
+        row["book"],
+        starts,
+        f"{row['gross_max_pct']:.0f} %",
+        f"{row['tripped']} of {counted}",
+        _pct(row["trip_median_pct"]),
+        f"{_pct(row['flat_median_pct'])}, {_pct(row['flat_worst_pct'])}",
+        row["past_11"],
+        row["past_11"] - row["past_11_unexplained"],
+        row["flashes"],
+        f"{row['flash_lag_max_s']:.0f} s",
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _pct(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} %"
+
+
 def measured(every_h: float, hours: float) -> dict[str, Any]:
-    """All drills, a row a span and book."""
+    """All drills, a row a span and book; the strategies as they ship."""
     rows: list[dict[str, Any]] = []
     calm: dict[str, Any] = {}
     for name, (days, begins, ends) in SPANS.items():

@@ -2,9 +2,10 @@
 
 No decision made them, so no order of the ledger is UNKNOWN when an answer is lost: without a
 question the venue would have closed a position that the log shows open for good. A close is asked
-about when no request for it can arrive any more, and again each window until the answer holds its
-end and every fill. At a restart they are known from `control`, their answers from `venue.report`.
-Pure; wall times in microseconds.
+about when no request for it can arrive any more, and again until the answer holds its end and every
+fill, after twice as long each time: a venue that is behind is not asked the more for it. At a
+restart they are known from `control`, their answers from `venue.report`. Pure; wall times in
+microseconds.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,9 @@ from gateways.second_path import PREFIX
 from schemas.envelope import Envelope
 from schemas.halting import HaltClosed
 from schemas.venue import Query, VenueEnded, VenueFilled, VenueFound, VenueItem, VenueReported
+
+DOUBLED_MAX = 5
+"""How often the pause between questions about a close is doubled."""
 
 
 @dataclass(slots=True)
@@ -93,7 +97,8 @@ class OwnCloses:
         """Questions to be sent at `wall_us`. Changes nothing."""
         sender = Sender(self._name, epoch, self._window_ms)
         for client, each in self._open.items():
-            if wall_us >= max(each.since_us, each.asked_us) + self._apart_us:
+            pause_us = self._apart_us << min(each.asked, DOUBLED_MAX)
+            if wall_us >= max(each.since_us, each.asked_us) + pause_us:
                 query = Query(client_order_id=client, symbol=each.symbol)
                 yield sender.send(query, each.account, each.asked, wall_us=wall_us, live=None)
 

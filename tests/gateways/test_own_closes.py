@@ -41,14 +41,15 @@ def asked(closes: OwnCloses, at_us: int) -> int:
     return len(due)
 
 
-def test_it_is_asked_about_when_no_request_can_arrive_any_more_and_again_each_window() -> None:
+def test_it_is_asked_about_when_no_request_can_arrive_any_more_and_again_ever_later() -> None:
     closes = OwnCloses("/gateway/0", 1_000, 200)
     closes.ordered(order(), 0)
     assert [asked(closes, at) for at in (0, APART_US - 1, APART_US, APART_US + 1)] == [0, 0, 1, 0]
-    assert asked(closes, 2 * APART_US) == 1
+    assert [asked(closes, n * APART_US) for n in (2, 3, 6, 7)] == [0, 1, 0, 1]
+    assert [asked(closes, 7 * APART_US + n * APART_US) for n in (7, 8)] == [0, 1]
     closes.on_report(said(known=True, status="FILLED"))
-    assert (closes.unanswered, asked(closes, 9 * APART_US)) == (0, 0)
-    closes.ordered(order(), 9 * APART_US)
+    assert (closes.unanswered, asked(closes, 99 * APART_US)) == (0, 0)
+    closes.ordered(order(), 99 * APART_US)
     assert closes.unanswered == 0, "the record of it comes back from the log later"
 
 
@@ -62,6 +63,6 @@ def test_not_known_counts_only_where_it_was_asked_when_nothing_was_on_the_wire()
     closes.ordered(order(), late)  # it leaves now
     closes.on_report(said(known=False))
     assert closes.unanswered == 1
-    assert asked(closes, late + APART_US) == 1
+    assert asked(closes, late + 2 * APART_US) == 1
     closes.on_report(said(known=False))
     assert closes.unanswered == 0

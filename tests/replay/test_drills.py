@@ -11,10 +11,11 @@ from functools import cache
 
 import pytest
 
-from benchmarks.crash_drills import falling_days, files, one
+from benchmarks.crash_drills import BOOKS, falling_days, files, line, measured, one
 from domain.strategies.book import book_policy, parse_book
 from replay.backtest import Backtest, run
 from replay.drills import Drill, days_with_flash, table_row
+from runtime.settings import ROOT
 from schemas.codec import encode
 from schemas.safety import FlashCrashDetected
 
@@ -101,3 +102,17 @@ def test_the_worst_of_several_starts_is_named_with_its_step() -> None:
     assert row["not_flat"] == 0
     assert row["past_11_unexplained"] == 0
     assert row["gross_max_pct"] > 250
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_the_table_of_the_page_is_what_the_drills_give() -> None:
+    page = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8").splitlines()
+    told = [text for text in page if text.startswith(("| May", "| June", "| July"))]
+    rows = measured(6.0, 24.0)["rows"]
+    assert [line(row) for row in rows if row["book"] in BOOKS] == told
+    for row in rows:
+        assert row["past_11_unexplained"] == row["not_flat"] == 0, row
+        if row["book"] not in BOOKS:
+            assert row["gross_max_pct"] < 100, "not vacuous any more: the page has to say so"
+            assert (row["tripped"], row["flashes"]) == (0, 0), row
