@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,16 +20,19 @@ from hypothesis import strategies as st
 
 from commands.demo import FUNDING, MARKET
 from domain.strategies.book import book_policy, parse_book
-from gateways.candles import read_candles, read_funding
+from gateways.candles import read_candles, read_funding, symbol_of
 from replay.backtest import Backtest, Result, run
 from runtime.settings import ROOT
 from schemas.codec import decode, encode
+from schemas.instruments import shipped_symbols
 from schemas.policy import Policy
 from tests.replay.backtest_world import funding, intents, moment, walk
 
 WEEK = tuple(MARKET / f"{s}-1m-20210516-20210522.parquet" for s in ("BTCUSDT", "ETHUSDT"))
 CRASH = datetime(2021, 5, 19, 11, tzinfo=UTC)
 YEAR = ROOT.parent / "shared" / "data" / "market"
+FILES = [p for p in sorted(YEAR.glob("*-1m-*.parquet")) if symbol_of(p) in shipped_symbols()]
+"""Of the others no filters and brackets are shipped."""
 WIDE = {"cooldown_s": 0, "max_trades_per_hour": 1000, "max_position_usd": "20000"}
 
 
@@ -177,11 +181,9 @@ def test_the_curve_knows_the_drawdown_between_two_records() -> None:
 
 
 @pytest.mark.long
-def test_fast_and_slow_agree_on_every_file_there_is() -> None:
-    for path in sorted(YEAR.glob("*-1m-*.parquet")):
-        for strategy in ("baseline", "yardstick"):
-            try:
-                fast = run(Backtest(candles=(read_candles(path),), strategy=strategy))
-            except LookupError:
-                continue  # No filters and brackets are shipped for this symbol.
-            assert fast.digest == run(replace(fast.backtest, path="slow")).digest, path.name
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("strategy", ["baseline", "yardstick"])
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_fast_and_slow_agree_on_every_file_there_is(path: Path, strategy: str) -> None:
+    fast = run(Backtest(candles=(read_candles(path),), strategy=strategy))
+    assert fast.digest == run(replace(fast.backtest, path="slow")).digest
