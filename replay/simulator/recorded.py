@@ -1,8 +1,9 @@
 """The promises a simulation is judged by, held against a log that real processes wrote.
 
-What a simulation knows and a log does not say is left out: when a decision began, when a person
-halted the gateway, and the instant between a broker's stamp on a record and the moment a reader
-could have it. For the last, entries may be signed up to a window after what forbids them.
+What a simulation knows and a log does not say is left out. When a decision began: whether the venue
+accepted an entry later than the window after an emergency is not judged. When a person halted the
+gateway: nor is what leaves under a halt. When a reader could have a record that the broker has
+stamped: an entry may be signed up to a window after what forbids it.
 """
 
 from collections.abc import Iterable
@@ -11,16 +12,13 @@ from dataclasses import dataclass
 from replay.log import LogRecord
 from replay.simulator import at_rest
 from replay.simulator.found import BrokenPromise, Found
-from replay.simulator.watch import Watch
+from replay.simulator.watch import WINDOW_US, Watch
 from schemas.validity import SequenceGap
-
-WINDOW_US = 1_000_000
-"""W: how long the venue takes a request after it was signed (DEFINITIONS 8)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promised:
-    """What was looked at. records: valid ones; requests: that had to be answered."""
+    """What was looked at. records: valid ones; emergencies: of all accounts together."""
 
     records: int
     orders: int
@@ -32,7 +30,7 @@ class Promised:
 def judge(records: Iterable[LogRecord]) -> Promised:
     """All records of the event topics, causes first (`read_kafka` and archives give them so), of a
     system at rest: BrokenPromise names the first promise that does not hold."""
-    watch = Watch(window_us=WINDOW_US, late_us=WINDOW_US, one_clock=True)
+    watch = Watch(late_us=WINDOW_US, one_clock=True)
     found: list[Found] = []
     partitions = 1
     for record in records:

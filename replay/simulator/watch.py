@@ -29,6 +29,8 @@ from schemas.venue import CancelRequest, Place, VenueReported, VenueRequested
 
 WAYS = {"entry": "entry", "exit_signal": "exit"}
 """Purposes of orders that carry a verdict out, and the kind of that verdict."""
+WINDOW_US = 1_000_000
+"""W: how long the venue takes a request after it was signed."""
 ROUNDED = Decimal("1.02")
 """What fees, slippage and steps may make of a limit between a verdict and the venue."""
 
@@ -61,7 +63,7 @@ class Watch:
     showed, to the instant it showed it; None: its clock is the one of `at`."""
 
     def __init__(
-        self, *, window_us: int = 1_000_000, late_us: int = 0, one_clock: bool = False
+        self, *, window_us: int = WINDOW_US, late_us: int = 0, one_clock: bool = False
     ) -> None:
         self.judge = Judge()
         self.window_us = window_us
