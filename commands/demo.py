@@ -16,7 +16,7 @@ from commands.console import AsJson, CommandError, ExitCode, print_json, say, st
 from commands.lag import lag
 from commands.live import FeedPlan, LiveSystem
 from commands.report import print_report, report_json, settings_table
-from commands.up import speed_arguments
+from commands.up import speed_arguments, tell_cut_off
 from commands.values import moment
 from commands.view import LiveView
 from domain.policy_changes import Refusal, change_policy
@@ -62,6 +62,7 @@ def demo(
     plan = demo_plan(first, last, speed)
     if not as_json:
         _settings()
+    tell_cut_off()
     details = {"command": "demo", "from": first.isoformat(), "to": last.isoformat()}
     with LiveSystem(details=details) as system:
         logs.configure("supervisor", system.run.logs)

@@ -38,15 +38,21 @@ TELL_S = 10.0
 """How often a person who waits for a long start is told how far it is."""
 
 
+FEED = "feed"
+"""Where a run's details say what its feed was told."""
+
+
 @dataclass(frozen=True, slots=True)
 class FeedPlan:
-    """What the feed process is told: its command line after the addresses, and whether it ends."""
+    """What the feed process is told: its command line after the addresses; none: a live clock."""
 
     arguments: tuple[str, ...] = ()
 
-    @property
-    def clock_only(self) -> bool:
-        return not self.arguments
+    @classmethod
+    def of(cls, run: Run) -> "FeedPlan | None":
+        """That of a run that was started before; None where it had no feed."""
+        told = run.record.details.get(FEED)
+        return cls(tuple(map(str, told))) if isinstance(told, list) else None
 
 
 class LiveSystem:
@@ -109,6 +115,7 @@ class LiveSystem:
         if feed is not None:
             self.supervisor.add([self._feed(feed)])
             self.supervisor.check()
+            self.run.update(details={**self.run.record.details, FEED: list(feed.arguments)})
         self.run.update(state="running", pids=self.supervisor.pids())
 
     def add_worker(self, name: str) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,9 @@ def up(
     speed: Annotated[str, typer.Option(help="Event seconds a second, or max.")] = "max",
     detach: Annotated[bool, typer.Option("--detach", help="Return when it runs.")] = False,
     run: Annotated[str | None, typer.Option("--run", help="Reopen a run: a name, or last.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on trading where a run (--run, or the last) ended.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the system: Kafka, Postgres, all workers, and a feed.
@@ -41,12 +45,24 @@ def up(
       ./quantum up --detach                          the same, in the background
       ./quantum up --feed a.parquet --feed b.parquet --from 2021-05-19 --to 2021-05-20 --speed 60
       ./quantum up --run last                        look into a finished run again
+      ./quantum up --resume                          go on with a run that was cut off
     """
+    reopened = runs.open_run(run or "last") if run or resume else None
+    if reopened and (feed or start or end):
+        raise CommandError(
+            f"run {reopened.name} was fed already, and --feed, --from, --to are of new runs: "
+            "--resume goes on with the feed it had",
+            ExitCode.MISUSE,
+        )
+    plan: FeedPlan | None = None
+    if reopened is None:
+        plan = feed_plan(feed or [], start, end, speed)
+        tell_cut_off()
+    elif resume:
+        plan = _plan_again(reopened)
     if detach:
         _detached(as_json)
         return
-    reopened = runs.open_run(run) if run else None
-    plan = None if reopened else feed_plan(feed or [], start, end, speed)
     with LiveSystem(details={"command": "up"}, reopen=reopened) as system:
         logs.configure("supervisor", system.run.logs)
         system.start(plan)
@@ -57,6 +73,34 @@ def up(
                 raise CommandError(f"the feed stopped, and everything with it: {error}")
             time.sleep(POLL_S)
         say("stopping")
+
+
+def _plan_again(run: runs.Run) -> FeedPlan:
+    """What a run's feed was told; it goes on after what the log has. CommandError without one."""
+    plan = FeedPlan.of(run)
+    if plan is None:
+        raise CommandError(
+            f"run {run.name} does not say what it was fed with, so it cannot go on: "
+            f"./quantum up --run {run.name} opens it to look into it",
+            ExitCode.MISUSE,
+        )
+    paths = takewhile(lambda word: not word.startswith("--"), plan.arguments)
+    if missing := [path for path in paths if not Path(path).exists()]:
+        raise CommandError(
+            f"run {run.name} was fed with {missing[0]}, which is not there: bring it back",
+            ExitCode.MISUSE,
+        )
+    return plan
+
+
+def tell_cut_off() -> None:
+    """Say so if the last run was cut off: a new one knows nothing of what it holds."""
+    last = runs.last_run()
+    if last is not None and runs.was_cut_off(last):
+        say(
+            f"run {last.name} was cut off, and this is another one: what that one holds it keeps; "
+            f"./quantum up --run {last.name} --resume goes on with it"
+        )
 
 
 def feed_plan(paths: list[Path], start: str | None, end: str | None, speed: str) -> FeedPlan:

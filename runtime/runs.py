@@ -201,6 +201,14 @@ def running(data: Path | None = None) -> Run | None:
     return next((run for run in all_runs(data) if _runs(run)), None)
 
 
+def was_cut_off(run: Run) -> bool:
+    """Whether its supervising process was killed, or the machine went down under it."""
+    try:
+        return run.record.state in ("starting", "running") and not run.is_running()
+    except RunError:
+        return False
+
+
 def _runs(run: Run) -> bool:
     try:
         return run.is_running()

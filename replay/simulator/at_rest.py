@@ -137,17 +137,19 @@ def fills_are_told_once(items: Items) -> None:
 
 
 def payments_are_told_once(items: Items) -> None:
-    """Every deposit and funding payment of the venue is in the results exactly once."""
-    for kind in ("transferred", "funded"):
-        venue = Counter(
-            (account, item.amount, getattr(item, "symbol", ""))
+    """Every deposit and funding payment of the venue is in the results exactly once. A deposit that
+    is asked for again is answered again, with what was credited the first time."""
+    for kind, identity in (("transferred", "transfer_id"), ("funded", "symbol")):
+        venue: Iterable[tuple[str, str, str]] = (
+            (account, getattr(item, identity), item.amount)
             for account, item in items.get(f"venue.reported.v1 {kind}", [])
         )
+        there = Counter(set(venue) if kind == "transferred" else venue)
         told = {
-            item.id: (account, item.amount, getattr(item, "symbol", ""))
+            item.id: (account, getattr(item, identity), item.amount)
             for account, item in items.get(f"trade.execution.reported.v1 {kind}", [])
         }
-        _require(venue == Counter(told.values()), f"{kind} at the venue {venue}, in the log {told}")
+        _require(there == Counter(told.values()), f"{kind} at the venue {there}, in the log {told}")
 
 
 def positions_are_those_of_the_venue(

@@ -35,6 +35,8 @@ class Halts:
         """Filled of each of them, by the venue."""
         self.told: dict[str, set[str]] = {}
         """Key to what was told of it."""
+        self.flat: dict[str, set[str]] = {}
+        """Key to the accounts that were told to be flat under it."""
 
     def begin(self, mode: HaltMode, key: str, at: int) -> None:
         """A person halts; another halt that is in force ends."""
@@ -55,8 +57,10 @@ class Halts:
     def noted(self, event: HaltNoted, any_open: bool) -> None:
         """What the gateway says of a halt. `any_open`: at the venue, of the account it is about."""
         self.told.setdefault(event.data.key, set()).add(event.data.state)
-        if event.data.state == "flat" and any_open:
-            raise BrokenPromise(f"{event.partitionkey} is called flat under a halt and is not")
+        if event.data.state == "flat":
+            self.flat.setdefault(event.data.key, set()).add(event.partitionkey)
+            if any_open:
+                raise BrokenPromise(f"{event.partitionkey} is called flat under a halt and is not")
 
     def requested(self, request: Place | CancelRequest, at: int) -> None:
         """A request that was signed at an instant. Raises BrokenPromise where a halt forbids it."""

@@ -12,10 +12,11 @@ from typing import Any
 
 from gateways.second_path import PREFIX
 from replay.simulator.brakes import Brakes
+from replay.simulator.falls import Falls
 from replay.simulator.found import BrokenPromise, Judge, Placed
 from replay.simulator.halts import Halts
 from replay.simulator.money import Books
-from schemas.control import EmergencyActivated, EmergencyWasReset
+from schemas.control import EmergencyActivated, EmergencyWasReset, PolicyChanged
 from schemas.envelope import Envelope
 from schemas.halting import HaltClosed, HaltNoted
 from schemas.market import PricesObserved
@@ -83,6 +84,7 @@ class Watch:
         self.span: dict[str, tuple[Decimal, Decimal]] = {}
         self.books = Books()
         self.brakes = Brakes()
+        self.falls = Falls()
         self.halts = Halts()
         self.exposure_pct = Decimal(0)
         """The largest worst case at an acceptance, in percent of what the policy allows."""
@@ -118,6 +120,7 @@ class Watch:
             self.books.reported(offset, event)
         elif isinstance(event, PositionUpdated):
             self.books.updated(key, offset, event)
+            self.falls.updated(event)
 
     def latched(self, account: str) -> Stop | None:
         """The emergency of an account that was not reset."""
@@ -128,11 +131,16 @@ class Watch:
         """Nothing is on its way: each brake has tripped that had to. `accounts`: all there are."""
         free = [account for account in accounts if not self.latched(account)]
         self.brakes.at_rest({account: self.books.nav(account, self.marks) for account in free})
+        self.falls.at_rest()
 
     # ------------------------------------------------------------------ control, market
 
     def _controlled(self, event: Envelope, offset: int, at: int) -> None:
         self.brakes.take(event, offset, at)
+        self.falls.found(event)
+        if isinstance(event, EmergencyActivated | EmergencyWasReset | PolicyChanged):
+            for change in event.data.items:
+                self.falls.limits(change.account, change.policy)
         if isinstance(event, EmergencyActivated | EmergencyWasReset):
             self._stop(event, offset, at)
         elif isinstance(event, HaltClosed):
@@ -161,6 +169,7 @@ class Watch:
             self.marks[item.symbol] = price
             low, high = self.span.get(item.symbol, (price, price))
             self.span[item.symbol] = min(low, price), max(high, price)
+        self.falls.prices(event, self.marks)
 
     # ------------------------------------------------------------------ decisions
 

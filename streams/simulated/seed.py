@@ -132,6 +132,9 @@ class Run:
         """Faults stop; everything comes to rest in bounded time, and exits are possible."""
         world = self.world
         world.strikes.cease()
+        if world.halted is not None:
+            self._until(self._flattened, "halt --flatten does not close everything")
+            world.halt(None)
         self._until(self._safe, "it does not come to rest")
         stopped = [name for name in ACCOUNTS if world.watch.latched(name)]
         world.watch.at_rest(ACCOUNTS)
@@ -203,6 +206,15 @@ class Run:
             if not what and stop is not None and stop.flat_at > self.world.now_us:
                 what = f"the emergency of {name} is not flat"
         return what
+
+    def _flattened(self) -> str:
+        """What a halt that closes positions has still to do, or nothing."""
+        world = self.world
+        assert world.halted is not None
+        held = [place for place, quantity in self.positions().items() if quantity]
+        told = world.watch.halts.flat.get(world.halted.key, set())
+        silent = sorted(set(ACCOUNTS) - told)
+        return f"open: {held}, not told to be flat: {silent}" if held or silent else ""
 
     # ------------------------------------------------------------------ the end
 

@@ -202,10 +202,12 @@ class Strikes:
     # ------------------------------------------------------------------ the end of faults
 
     def cease(self) -> None:
-        """Faults stop. What is on its way arrives; zombies go on until they see their fence."""
+        """Faults stop. What is on its way arrives; zombies go on until they see their fence. A halt
+        is lifted, unless it closes positions: whether it has is still to be seen."""
         world = self.world
         world.rates = CALM
-        world.halt(None)
+        if world.halted is None or world.halted.mode != "flatten":
+            world.halt(None)
         if world.broker.away:
             self.back()
         for actor in world.actors:

@@ -192,7 +192,7 @@ def test_kill_9_of_the_supervisor_leaves_no_child_behind(tmp_path: Path) -> None
 def test_ctrl_c_reaches_the_supervisor_alone_which_stops_all_in_order(tmp_path: Path) -> None:
     running, pids = _run_program(tmp_path)
     os.killpg(running.pid, signal.SIGINT)  # what a terminal does
-    assert running.wait(15) == 0
+    assert running.wait(60) == 0
     assert (tmp_path / "note").read_text() == "ended in order"
     _wait(lambda: not any(alive(pid) for pid in pids))
     assert not _group_members(pids[1])

@@ -49,7 +49,7 @@ from streams import worker
 from streams.kafka_log import KafkaLog
 
 KafkaLog.heard_at = property(lambda self: 0.0, lambda self, at: None)
-worker.LOOK_S = 0.3
+worker.LOOK_S, worker.JOINED_LOOKS = 0.3, 10_000
 worker.main(["control", "--kafka", sys.argv[1], "--folder", sys.argv[2]])
 """
 """A worker whose producer hears nothing more, as one that was told of no brokers at all."""

@@ -14,6 +14,7 @@ from domain.policy_state import AccountPolicy, trading_state
 from domain.safety import Safety
 from domain.safety_levels import drawdown_level, holds_of
 from gateways.own_closes import OwnCloses
+from gateways.second_path import SecondPath
 from streams import halting
 from streams.gateway_stops import Stops
 
@@ -80,10 +81,27 @@ def own_close_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(OwnCloses, "unanswered", 0)
 
 
+def flash_crash_ignored(patch: pytest.MonkeyPatch) -> None:
+    """However fast an account falls, that is no flash crash."""
+    patch.setattr(safety_module._Look, "_flash", lambda _: None)
+
+
+def flatten_closes_once(patch: pytest.MonkeyPatch) -> None:
+    """`halt --flatten` reads an account once, and what it then closes it takes for closed."""
+    due = SecondPath.due
+
+    def once(self: SecondPath, wall_us: int, epoch: int) -> list[Any]:
+        again = {name for name, each in self._accounts.items() if each.reads and not each.open}
+        return [action for action in due(self, wall_us, epoch) if action.account not in again]
+
+    patch.setattr(SecondPath, "due", once)
+
+
 BRAKES: dict[str, Patch] = {
     mutant.__name__: mutant
     for mutant in (
         breaker_never_trips, stop_without_emergency, daily_loss_ignored, blind_between_updates,
-        governor_unheard, halt_all_lets_exits_out, own_close_forgotten,
+        governor_unheard, halt_all_lets_exits_out, own_close_forgotten, flash_crash_ignored,
+        flatten_closes_once,
     )
 }  # fmt: skip

@@ -46,6 +46,8 @@ OUR_SEEDS = {
     "governor_unheard": 2,
     "halt_all_lets_exits_out": 14,
     "own_close_forgotten": 148,
+    "flash_crash_ignored": 35,
+    "flatten_closes_once": 72,
 }
 """The same of the faulty rules of our own."""
 POINTS = {
