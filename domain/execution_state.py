@@ -47,6 +47,8 @@ class ExecutionMarket(MarketState):
 
     marks: dict[str, list[tuple[int, Decimal]]] = field(default_factory=dict)
     """Symbol to (time in microseconds, mark), oldest first."""
+    outside: Outside | None = field(default=None, compare=False, repr=False)
+    """Runs that fold in bulk: where marks are looked up when they are wanted."""
 
     def fold(self, event: Envelope) -> bool:
         """Fold a market event; True if anything in it was news."""
@@ -61,12 +63,19 @@ class ExecutionMarket(MarketState):
         return True
 
     def skip(self, outside: Outside) -> None:
-        """Take over what folding everything up to a place would have left."""
+        """Take over what folding everything up to a place would have left; marks of the last minute
+        (:meth:`settle`) only when they are asked for."""
         MarketState.skip(self, outside)
-        for symbol in self.symbols:
-            recent = outside.recent(symbol)
-            if recent:
-                self.marks[symbol] = recent
+        self.outside = outside
+
+    def settle(self) -> None:
+        """Look up the marks of the last minute, if they were skipped."""
+        if self.outside is not None:
+            for symbol in self.symbols:
+                recent = self.outside.recent(symbol)
+                if recent:
+                    self.marks[symbol] = recent
+            self.outside = None
 
     def _remember(self, symbol: str, at: int, mark: Decimal) -> None:
         marks = self.marks.get(symbol)

@@ -139,15 +139,24 @@ def _has_failed_stop(desk: Desk, position: OpenPosition) -> bool:
     margin = stop.trigger * desk.policy.number("stop_failed_pct") / _HUNDRED
     long = position.quantity > 0
     level = stop.trigger - margin if long else stop.trigger + margin
+    known = market.symbols.get(position.symbol)
+    if known is None or known.mark is None or not _beyond(known.mark, level, long=long):
+        return False
+    market.settle()
     since: int | None = None
     for at, mark in reversed(market.marks.get(position.symbol, ())):
-        if mark > level if long else mark < level:
+        if not _beyond(mark, level, long=long):
             break
         since = at
     if since is None:
         return False
     allowed = min(int(desk.policy.value("stop_failed_s")) * _MICROS_A_SECOND, MARKS_KEPT_US)
     return desk.now - max(since, stop.at) >= allowed
+
+
+def _beyond(mark: Decimal, level: Decimal, *, long: bool) -> bool:
+    """Whether a mark stands at or past a level that is bad for the position."""
+    return mark <= level if long else mark >= level
 
 
 # ---------------------------------------------------------------------- closing

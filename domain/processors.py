@@ -4,6 +4,7 @@ A decider's module is imported when it is first built, so that a worker process 
 """
 
 from importlib import import_module
+from typing import Any
 
 from domain.decider import Decider
 from domain.venue_faults import FaultPlan
@@ -24,10 +25,15 @@ SINGLE = ("control",)
 """Processors that stand on one partition, 0, whatever the number of account partitions."""
 
 
+def loaded(name: str) -> Any:
+    """The class of processor `name`, its module imported. Raises KeyError for an unknown name."""
+    module, noun = PROCESSORS[name]
+    return getattr(import_module(module), noun)
+
+
 def build(name: str, partition: int, partitions: int) -> Decider:
     """The decider of processor `name` on a partition. Raises KeyError for an unknown name."""
-    module, noun = PROCESSORS[name]
-    made = getattr(import_module(module), noun)
+    made = loaded(name)
     decider: Decider = (
         made(partition, partitions, faults=REHEARSAL)
         if name == "venue"

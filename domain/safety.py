@@ -16,6 +16,7 @@ from domain.clock_state import ClockState, now
 from domain.decider import OWN, Decision, Read, Slices
 from domain.policy_state import AccountPolicy, ControlState
 from domain.safety_levels import (
+    FLASH_WINDOW_US,
     GRID_PCT,
     HUNDRED,
     KEPT_US,
@@ -318,11 +319,9 @@ class _Look:
 
     def _moved(self, at: int) -> dict[str, str]:
         """Held symbols that moved against the book within the window up to a time, in percent."""
-        self.market.settle()
         moved: dict[str, str] = {}
         for symbol, quantity in self.book.held.items():
-            known = self.market.symbols.get(symbol)
-            seen = window(known.recent, at) if known else []
+            seen = window(self.market.lately(symbol, FLASH_WINDOW_US), at)
             share = against(quantity, seen, seen[-1]) if seen else ZERO
             if share >= self.limits.flash_move and share > ZERO:
                 moved[symbol] = text(share)

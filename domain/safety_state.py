@@ -4,13 +4,14 @@ Equity is base + sum of quantity x mark, where `base` is what the last position 
 marks it was told with. So it can be seen at every price, and at any time of the last six minutes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
 from domain.average_cost import EXACT, ZERO
 from domain.market_state import Marked, Marks
+from domain.points import POINT_S
 from domain.safety_levels import KEPT_US, Seen, nav_of, units_after
 from domain.skipping import Outside
 from schemas.envelope import Envelope
@@ -19,6 +20,7 @@ from schemas.safety import SAFETY_TYPES, FlashCrashDetected, Hold, Level
 from schemas.scalars import dec, micros
 
 SECOND_US = 1_000_000
+POINT_US = POINT_S * SECOND_US
 
 
 class BookAt(NamedTuple):
@@ -142,6 +144,14 @@ class SafetyMarket(Marks[Watched]):
         Marks.skip(self, outside)
         self.outside = outside
 
+    def lately(self, symbol: str, kept_us: int) -> Sequence[Seen]:
+        """Prices of a symbol that were seen last, oldest first: at least those of the last
+        `kept_us`, with the one that held at their beginning."""
+        if self.outside is None:
+            known = self.symbols.get(symbol)
+            return known.recent if known else ()
+        return [Seen(*seen) for seen in self.outside.recent(symbol, kept_us)]
+
     def settle(self) -> None:
         """Look up the prices of the last minutes, if they were skipped."""
         if self.outside is not None:
@@ -218,6 +228,9 @@ def nav_line(book: Book, market: SafetyMarket, since_us: int) -> list[Seen]:
 
 def nav_before(book: Book, market: SafetyMarket, since_us: int, before_us: int) -> Seen | None:
     """The last of :func:`nav_line` before a time later than `since_us`."""
+    if (quick := _state_before(book, market, before_us)) is not None:
+        at, held, marks = quick
+        return Seen(max(at, since_us), nav_of(equity_at(held, marks), held.units))
     marks = dict(book.told)
     last: tuple[int, BookAt, dict[str, Decimal]] | None = None
     for at, held in _states(book, market, marks):
@@ -228,6 +241,24 @@ def nav_before(book: Book, market: SafetyMarket, since_us: int, before_us: int) 
         return None
     at, held, marks = last
     return Seen(max(at, since_us), nav_of(equity_at(held, marks), held.units))
+
+
+def _state_before(
+    book: Book, market: SafetyMarket, before_us: int
+) -> tuple[int, BookAt, dict[str, Decimal]] | None:
+    """The last of :func:`_states` before a time, and its marks, looked up from the end; None where
+    that one is left out, or there is none."""
+    held = next((entry for entry in reversed(book.before) if entry.at < before_us), None)
+    if held is None or held.units <= ZERO:
+        return None
+    marks, last = dict(book.told), held.at
+    symbols = {symbol for entry in book.before for symbol, _ in entry.held}
+    for symbol in symbols & market.symbols.keys():
+        for seen in reversed(market.lately(symbol, POINT_US)):
+            if seen.at < before_us:
+                marks[symbol], last = seen.nav, max(last, seen.at)
+                break
+    return (last, held, marks) if all(s in marks for s, _ in held.held) else None
 
 
 def _states(

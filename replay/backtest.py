@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter, process_time
 from typing import Any, Literal
 
-from domain.processors import REHEARSAL
+from domain.processors import PROCESSORS, REHEARSAL, loaded
 from domain.strategies import STRATEGIES, yardstick
 from domain.strategy import Strategy
 from domain.venue import LATENCY_MS
@@ -161,6 +161,8 @@ def run(backtest: Backtest) -> Result:
     """Run it. Raises CandleFileError (data that cannot be used) and ValueError (settings that
     contradict each other) before anything is decided."""
     plan = complete(backtest)
+    for name in PROCESSORS:
+        loaded(name)  # importing them is no part of what a run takes
     collects = gc.isenabled()
     gc.disable()  # Records are kept and hold no cycles: looking for some takes a tenth of a run.
     try:

@@ -8,32 +8,41 @@ thousands of times a second in a replay: everything that comes from outside is v
 from functools import cache
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from schemas.envelope import Model
 
 M = TypeVar("M", bound=Model)
-_set = object.__setattr__
+_new = object.__new__
+_of_model = BaseModel.__dict__
+_set_values, _set_names, _set_extra, _set_private = (
+    _of_model[name].__set__
+    for name in (
+        "__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__",
+    )
+)  # fmt: skip
+"""A frozen model's own places, without asking its class whether they may be set."""
 
 
 def trusted(kind: type[M], /, **values: Any) -> M:
     """An instance with these fields and the defaults of the others, in the order of the class
     (that of its canonical bytes). The caller answers for names and values."""
-    made = kind.__new__(kind)
     defaults, names = _form(kind)
-    _set(made, "__dict__", {**defaults, **values})
-    _set(made, "__pydantic_fields_set__", names)
-    _set(made, "__pydantic_extra__", None)
-    _set(made, "__pydantic_private__", None)
-    return made
+    return _made(kind, defaults | values, names)
 
 
 def shaped(kind: type[M], values: dict[str, Any], /) -> M:
     """The same from all fields, in the order of the class: for the few records that are made by the
     thousand in one loop. The dict becomes the record's own."""
-    made = kind.__new__(kind)
-    _set(made, "__dict__", values)
-    _set(made, "__pydantic_fields_set__", _form(kind)[1])
-    _set(made, "__pydantic_extra__", None)
-    _set(made, "__pydantic_private__", None)
+    return _made(kind, values, _form(kind)[1])
+
+
+def _made(kind: type[M], values: dict[str, Any], names: set[str]) -> M:
+    made = _new(kind)
+    _set_values(made, values)
+    _set_names(made, names)
+    _set_extra(made, None)
+    _set_private(made, None)
     return made
 
 

@@ -22,6 +22,8 @@ SECOND_US = 1_000_000
 WINDOW_US = 60 * SECOND_US
 KNOWN_US = 4 * SECOND_US
 """A book that is older than this was read by safety before the price that is looked at."""
+LATE_US = 15 * SECOND_US
+"""How long after a fall it may be found at most (SAFE-4): by a safety that was away meanwhile."""
 HAIR = Decimal("1.001")
 """A fall counts where it is over its limit by this factor."""
 PRECISION = 60
@@ -105,7 +107,8 @@ class _Account:
         """One that was to be found and was not."""
         falls = [*self.falls, self.fall] if self.fall is not None else self.falls
         for fall in falls:
-            if not any(begin <= fall.end and fall.begin <= end for begin, end in self.found):
+            last = fall.end + LATE_US
+            if not any(begin <= last and fall.begin <= end for begin, end in self.found):
                 return fall
         return None
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.decider import OWN
+from domain.execution_state import ExecutionMarket
 from domain.safety_state import SafetyMarket
 from domain.source import Source
 from domain.strategies.book import book_policy, parse_book
@@ -109,7 +110,7 @@ def known(source: Source) -> str:
     if source.catch_up is not None:
         source.catch_up(source)
     for state in source.slices.values():
-        if isinstance(state, SafetyMarket):
+        if isinstance(state, SafetyMarket | ExecutionMarket):
             state.settle()
     return source.digest()
 

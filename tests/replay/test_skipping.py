@@ -113,7 +113,7 @@ def test_a_slice_that_was_skipped_is_the_one_that_folded(
             assert (outside.market_offset, outside.clock_offset) == tuple(counts.values())
             for mine, theirs in zip(states, folded, strict=True):
                 mine.skip(outside)
-                if isinstance(mine, SafetyMarket):
+                if isinstance(mine, SafetyMarket | ExecutionMarket):
                     mine.settle()
                 assert plain(mine) == plain(theirs), type(mine).__name__
             signals.skip(bar, outside)
