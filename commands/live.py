@@ -98,6 +98,8 @@ class LiveSystem:
 
     def start(self, feed: FeedPlan | None, *, workers: tuple[str, ...] = WORKERS) -> None:
         """Services, then topics and migrations, then workers, then the feed (None: no feed)."""
+        if feed is not None:
+            self.run.update(details={**self.run.record.details, FEED: list(feed.arguments)})
         say("starting Kafka and Postgres")
         self.supervisor.start()
         for service in self._services:
@@ -115,7 +117,6 @@ class LiveSystem:
         if feed is not None:
             self.supervisor.add([self._feed(feed)])
             self.supervisor.check()
-            self.run.update(details={**self.run.record.details, FEED: list(feed.arguments)})
         self.run.update(state="running", pids=self.supervisor.pids())
 
     def add_worker(self, name: str) -> None:

@@ -58,7 +58,6 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("kafka", "postgres"):
         if getattr(given, name) is None:
             known.error(f"say --{name}, or set QUANTUM_{name.upper()}")
-    stand_back("projector")
     logs.configure("projector", given.folder)
     projector = Projector(given.kafka, given.postgres)
     ending = threading.Event()
@@ -72,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with Reports(projector, given.folder, given.health_port):
             migrate(given.postgres, ending)
+            stand_back("projector")  # from now on: a start that others crowd out is given up
             projector.run()
     except OvertakenError as error:
         log.error("%s", error)

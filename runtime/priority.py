@@ -12,7 +12,7 @@ AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def stand_back(worker: str) -> None:
-    """Let others go first; call it before any thread is started, threads inherit it.
+    """Let others go first: this thread, and those that it starts from now on.
 
     Kernels that weigh sessions rather than processes (autogroup) have a figure of their own for
     that; where neither can be set, nothing happens: it is about speed alone.

@@ -38,8 +38,8 @@ from tests.system.running import (
 )
 
 pytestmark = pytest.mark.timeout(LIMIT_S)
-HOURS = "2021-05-19T12:00", "2021-05-19T13:30"
-KILLED_AT = 50
+HOURS = "2021-05-19T12:30", "2021-05-19T13:15"
+KILLED_AT = 25
 """Minute of the feed at which it is killed: the crash is under way, positions are open."""
 
 
@@ -59,7 +59,8 @@ def resumed() -> Iterator[Resumed]:
     with scratch() as data:
         checkout = Checkout(data)
         cut_off(checkout)
-        said = {"look": checkout.run("up", "--feed", "x", "--run", "last", code=2)[1]}
+        said = {"status": checkout.run("status", code=3)[1]}
+        said |= {"look": checkout.run("up", "--feed", "x", "--run", "last", code=2)[1]}
         again = checkout.json("up", "--resume", "--detach", timeout_s=150)
         try:
             run = data / "runs" / again["run"]
@@ -101,7 +102,8 @@ def cut_off(checkout: Checkout) -> None:
 
 def test_it_is_fed_to_its_end(resumed: Resumed) -> None:
     last = max(r.event.time for r in resumed.records if r.event and r.topic == "clock")
-    assert last == "2021-05-19T13:30:00.000000Z"
+    assert last == "2021-05-19T13:15:00.000000Z"
+    assert "was cut off: go on with it by ./quantum up --resume" in resumed.said["status"]
     assert "--resume goes on with the feed it had" in resumed.said["look"]
 
 
