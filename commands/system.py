@@ -61,8 +61,8 @@ def _why_not(run: Run | None) -> str:
         return "nothing is running here: start the system with ./quantum up, or ./quantum demo"
     if runs.was_cut_off(last):
         return (
-            f"nothing is running here, and the last run ({last.name}) was cut off: go on with it by "
-            "./quantum up --resume"
+            f"nothing is running here, and the last run ({last.name}) was cut off: go on with it "
+            "by ./quantum up --resume"
         )
     return (
         f"nothing is running here: start the system with ./quantum up, or look into the last run "
