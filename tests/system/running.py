@@ -197,6 +197,8 @@ def run_to_end(
         while system.feed_done() is None:
             system.check()
             assert system.feed_error() is None, system.feed_error()
+            if system.interrupted:
+                raise KeyboardInterrupt  # it was meant for all of us
             assert time.monotonic() < deadline, f"minute {minutes()}: {system.supervisor.state()}"
             each(minutes())
             time.sleep(STEP_S)
