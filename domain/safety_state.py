@@ -147,9 +147,11 @@ class SafetyMarket(Marks[Watched]):
     def lately(self, symbol: str, kept_us: int) -> Sequence[Seen]:
         """Prices of a symbol that were seen last, oldest first: at least those of the last
         `kept_us`, with the one that held at their beginning."""
+        known = self.symbols.get(symbol)
+        if known is None:
+            return ()
         if self.outside is None:
-            known = self.symbols.get(symbol)
-            return known.recent if known else ()
+            return known.recent
         return [Seen(*seen) for seen in self.outside.recent(symbol, kept_us)]
 
     def settle(self) -> None:
@@ -252,8 +254,7 @@ def _state_before(
     if held is None or held.units <= ZERO:
         return None
     marks, last = dict(book.told), held.at
-    symbols = {symbol for entry in book.before for symbol, _ in entry.held}
-    for symbol in symbols & market.symbols.keys():
+    for symbol in {symbol for entry in book.before for symbol, _ in entry.held}:
         for seen in reversed(market.lately(symbol, POINT_US)):
             if seen.at < before_us:
                 marks[symbol], last = seen.nav, max(last, seen.at)
