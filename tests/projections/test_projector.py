@@ -63,7 +63,8 @@ def running(projector: Projector) -> Iterator[Projector]:
 
 @contextlib.contextmanager
 def worker(kafka: str, postgres: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The projector as the supervisor runs it."""
+    """The projector as the supervisor runs it: in a session of its own, behind which it stands back.
+    In the session of the tests it would be the last of all their processes."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "projections.worker"),
@@ -72,6 +73,7 @@ def worker(kafka: str, postgres: str, folder: Path) -> Iterator[subprocess.Popen
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         yield process
