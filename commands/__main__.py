@@ -6,18 +6,20 @@ from collections.abc import Mapping
 
 COMPLETING = "_QUANTUM_COMPLETE"
 """Set by a shell that asks for completions; what was typed so far stands in two more variables."""
-SETTING_UP = (["--show-completion"], ["--install-completion"])
+LISTING = {"-h", "--help", "--show-completion", "--install-completion"}
+"""Before any command: what takes the names of all commands and nothing behind them."""
 
 
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
-    from commands.app import MODULES, create
+    from commands.app import COMMANDS, create
 
     words = typed(os.environ) if COMPLETING in os.environ else sys.argv[1:]
     asked = next((word for word in words if not word.startswith("-")), None)
-    if (COMPLETING in os.environ and len(words) < 2) or words[:1] in SETTING_UP:
+    listing = len(words) < 2 if COMPLETING in os.environ else words[:1] and words[0] in LISTING
+    if listing or asked not in COMMANDS:
         create(names_only=True)(prog_name="quantum")
-    create(asked if asked in MODULES else None)(prog_name="quantum")
+    create(asked)(prog_name="quantum")
 
 
 def typed(environment: Mapping[str, str]) -> list[str]:

@@ -1,7 +1,7 @@
 """The `quantum` command line: one module a command or group.
 
 A module has `register(app)`, or a function of the command's name. Only the module of the command
-that was asked for is imported, so small commands start fast; `--help` imports them all.
+that was asked for is imported, so small commands start fast; `--help` imports none.
 """
 
 from importlib import import_module
@@ -11,40 +11,83 @@ import typer
 
 from commands.console import Commands, add
 
-MODULES = {
-    "demo": "demo",
-    "backtest": "backtest",
-    "up": "up",
-    "down": "up",
-    "status": "status",
-    "doctor": "doctor",
-    "send": "send",
-    "events": "events",
-    "why": "why",
-    "positions": "positions",
-    "close": "verbs",
-    "cancel": "verbs",
-    "pause": "verbs",
-    "resume": "verbs",
-    "reduce": "verbs",
-    "flatten": "verbs",
-    "rebuild": "rebuild",
-    "state": "state",
-    "drill": "drill",
-    "verify": "verify",
-    "simulate": "simulate",
-    "archive": "archive",
-    "whatif": "whatif",
-    "parity": "parity",
-    "statement": "statement",
-    "topics": "topics",
-    "policy": "policy",
-    "emergency": "emergency",
-    "halt": "halt",
-    "dlq": "dlq",
-    "bench": "bench",
+COMMANDS = {
+    "demo": (
+        "demo",
+        "Trade the crash of 17-19 May 2021 on a real Kafka and a real Postgres, and report.",
+    ),
+    "backtest": ("backtest", "Run the deciders over candles or trades, in memory, and report."),
+    "up": ("up", "Start the system: Kafka, Postgres, all workers, and a feed."),
+    "down": ("up", "Stop the system that runs in this checkout, and everything it started."),
+    "status": ("status", "How it goes: workers, lag, accounts, addresses."),
+    "doctor": (
+        "doctor",
+        "Check each link: broker, topics, Postgres, workers, lag, dead letters; "
+        "the loop with --loop.",
+    ),
+    "send": ("send", "Publish a command, signal or intent; with --wait also its answer."),
+    "events": (
+        "events",
+        "Records of the log in append order: one line each, or with --json "
+        "as they stand in the log.",
+    ),
+    "why": (
+        "why",
+        "Why something happened, or did not: the chain from market data to it, with every check.",
+    ),
+    "positions": ("positions", "Open positions with entry, mark, unrealised P&L, stop and target."),
+    "close": ("verbs", "Close the position in a symbol at market and cancel the entries in it."),
+    "cancel": (
+        "verbs",
+        "Cancel entry orders: all, those in a symbol, or one by its id or client order id.",
+    ),
+    "pause": ("verbs", "Let no entry in a symbol through, until it is resumed."),
+    "resume": ("verbs", "Let entries in a paused symbol through again."),
+    "reduce": (
+        "verbs",
+        "Sell a share of every open position at market, floored to the venue's step.",
+    ),
+    "flatten": ("verbs", "Close every position and cancel every entry, once; nothing is latched."),
+    "rebuild": ("rebuild", "Make the Postgres tables anew from the log, without downtime."),
+    "state": (
+        "state",
+        "Positions, orders, policy, trading state and equity as of a time or an event.",
+    ),
+    "drill": (
+        "drill",
+        "Rehearse the emergency stop on the real services: how long each step took, "
+        "what was blocked.",
+    ),
+    "verify": (
+        "verify",
+        "Decide everything again that the log records, and compare byte for byte.",
+    ),
+    "simulate": (
+        "simulate",
+        "Run the whole system in memory with faults drawn from seeds, and check every promise.",
+    ),
+    "archive": (
+        "archive",
+        "Copy all topics into Parquet files, one folder a partition; again: only what is new.",
+    ),
+    "whatif": ("whatif", "What a run would have decided and earned under another policy."),
+    "parity": (
+        "parity",
+        "How much of a run a backtest of its input repeats, and why not the rest.",
+    ),
+    "statement": (
+        "statement",
+        "Daily P&L (UTC), fills, fees, funding, deposits and withdrawals of each account.",
+    ),
+    "topics": ("topics", "Topics: list, diff, apply."),
+    "policy": ("policy", "Policies: show, set, history, diff, rollback."),
+    "emergency": ("emergency", "Emergency stop: stop, reset, status."),
+    "halt": ("halt", "Halt at the gateway, at once, also without Kafka and Postgres."),
+    "dlq": ("dlq", "Dead letters: list, show, replay, discard."),
+    "bench": ("bench", "Figures: latency, throughput, recovery."),
 }
-"""Module of each command, in the order in which `--help` lists them."""
+"""Module and line of each command, in the order in which `--help` lists them. The line is that of
+its docstring, written down once more so that a list of all commands imports none of them."""
 
 HELP = """\b
   ./quantum demo             the crash of 19 May 2021, traded live; then the report
@@ -62,7 +105,7 @@ Every command has --json. Exit codes: 0 ok, 1 failed, 2 misuse, 3 not running, 4
 
 def create(only: str | None = None, *, names_only: bool = False) -> typer.Typer:
     """The command line with every command there is, or with `only` one; `names_only`: with every
-    name and nothing behind them, which is all that completing a command's name takes."""
+    name and its line and nothing behind them: that is all a list of them takes."""
     made = typer.Typer(
         cls=Commands,
         help=HELP,
@@ -73,11 +116,11 @@ def create(only: str | None = None, *, names_only: bool = False) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     made.callback()(_root)
-    for command, name in MODULES.items():
+    for command, (name, line) in COMMANDS.items():
         if only not in (None, command) or find_spec(f"commands.{name}") is None:
             continue
         if names_only:
-            made.command(command, help=f"see ./quantum {command} --help")(_root)
+            made.command(command, help=line)(_root)
         else:
             module = import_module(f"commands.{name}")
             if hasattr(module, "register"):

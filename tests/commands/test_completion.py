@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from commands.__main__ import typed
-from commands.app import MODULES
+from commands.app import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +46,7 @@ def test_bash_is_offered_commands_subcommands_and_options(
 
 
 def test_every_command_is_offered() -> None:
-    assert set(asked("quantum ", 1)) == set(MODULES)
+    assert set(asked("quantum ", 1)) == set(COMMANDS)
 
 
 def test_other_shells_are_offered_the_same() -> None:

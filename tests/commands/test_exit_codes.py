@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.app import MODULES
+from commands.app import COMMANDS
 from tests.commands.conftest import Quantum
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,7 @@ def test_an_unexpected_error_is_one_line_and_a_log(
     assert "ZeroDivisionError" in (tmp_path / "logs" / "quantum.log").read_text()
 
 
-@pytest.mark.parametrize("command", [c for c in MODULES if c not in ("demo", "bench")])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("demo", "bench")])
 def test_help_starts_with_examples(idle: Quantum, command: str) -> None:
     done = idle(command, "--help")
     assert done.exit_code == 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from commands.app import MODULES, create
+from commands.app import COMMANDS, create
 from commands.publish import TOPIC_OF
 from replay.engine import Engine
 from runtime.settings import Settings
@@ -149,7 +149,7 @@ def test_every_command_in_the_pages_exists_with_its_options(
     given = words.split()
     if not given or given[0] in ("test", "COMMAND", *ROOT_OPTIONS):
         return
-    assert given[0] in MODULES, f"{page}: there is no command {given[0]}"
+    assert given[0] in COMMANDS, f"{page}: there is no command {given[0]}"
     command = root.commands[given[0]]
     rest = given[1:]
     if hasattr(command, "commands") and rest and not rest[0].startswith("-"):
@@ -160,9 +160,17 @@ def test_every_command_in_the_pages_exists_with_its_options(
     assert unknown == set(), f"{page}: {words}"
 
 
+def test_the_list_of_commands_says_of_each_what_its_own_help_says(root: Any) -> None:
+    """The list is made without importing any of them."""
+    said = {name: " ".join(each.short_help.split()) for name, each in root.commands.items()}
+    assert said == {name: line for name, (_, line) in COMMANDS.items()}
+    listed = typer.main.get_command(create(names_only=True))
+    assert list(listed.commands) == list(COMMANDS)  # type: ignore[attr-defined]
+
+
 def test_every_command_is_documented() -> None:
     text = (ROOT / "docs" / "commands.md").read_text("utf-8")
-    assert [name for name in (*MODULES, "test") if f"./quantum {name}" not in text] == []
+    assert [name for name in (*COMMANDS, "test") if f"./quantum {name}" not in text] == []
 
 
 # ---------------------------------------------------------------- links and settings

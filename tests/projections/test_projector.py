@@ -63,8 +63,8 @@ def running(projector: Projector) -> Iterator[Projector]:
 
 @contextlib.contextmanager
 def worker(kafka: str, postgres: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The projector as the supervisor runs it: in a session of its own, behind which it stands back.
-    In the session of the tests it would be the last of all their processes."""
+    """The projector as the supervisor runs it: it stands back, with a session of its own. In that
+    of the tests it would be the last of all their processes."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "projections.worker"),
