@@ -22,14 +22,18 @@ COMMANDS = {
     "status": ("status", "How it goes: workers, lag, accounts, addresses."),
     "doctor": (
         "doctor",
-        "Check each link: broker, topics, Postgres, workers, lag, dead letters; "
-        "the loop with --loop.",
+        (
+            "Check each link: broker, topics, Postgres, workers, lag, dead letters; "
+            "the loop with --loop."
+        ),
     ),
     "send": ("send", "Publish a command, signal or intent; with --wait also its answer."),
     "events": (
         "events",
-        "Records of the log in append order: one line each, or with --json "
-        "as they stand in the log.",
+        (
+            "Records of the log in append order: one line each, or with --json "
+            "as they stand in the log."
+        ),
     ),
     "why": (
         "why",
@@ -55,8 +59,10 @@ COMMANDS = {
     ),
     "drill": (
         "drill",
-        "Rehearse the emergency stop on the real services: how long each step took, "
-        "what was blocked.",
+        (
+            "Rehearse the emergency stop on the real services: how long each step took, "
+            "what was blocked."
+        ),
     ),
     "verify": (
         "verify",
