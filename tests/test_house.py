@@ -211,7 +211,8 @@ def test_every_module_is_imported_or_run() -> None:
         package, dotted_re = re.escape(package), re.escape(dotted)
         used = re.search(
             rf"{dotted_re}\b|{re.escape(path)}|from {package} import [^\n]*\b{name}\b"
-            rf"|from {package} import \([^)]*\b{name}\b|[\"']{name}[\"']: |: [\"']{name}[\"'],",
+            rf"|from {package} import \([^)]*\b{name}\b|[\"']{name}[\"']: "
+            rf"|: \(?\s*[\"']{name}[\"'],",
             text,
         )
         if not used:

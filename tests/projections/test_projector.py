@@ -35,8 +35,7 @@ from tests.projections.publishing import publish
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDS_S = 60.0
-"""A projector that does not end would not end later either; it stands back behind everything else
-that the machine does, so it may take its time."""
+"""It stands back behind everything else that the machine does, so it may take its time."""
 
 
 @contextlib.contextmanager
@@ -63,8 +62,7 @@ def running(projector: Projector) -> Iterator[Projector]:
 
 @contextlib.contextmanager
 def worker(kafka: str, postgres: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The projector as the supervisor runs it: it stands back, with a session of its own. In that
-    of the tests it would be the last of all their processes."""
+    """The projector as the supervisor runs it: it stands back with a session of its own."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "projections.worker"),
