@@ -18,6 +18,7 @@ from replay.simulator.found import valid as valid_records
 from schemas.codec import decode, encode
 from schemas.control import EmergencyActivated, EmergencyWasReset
 from schemas.envelope import Envelope
+from schemas.safety import EquityMarked
 from schemas.sources import SourceCheckpointed, SourceFenced, SourceSkipped
 from schemas.venue import Place, VenueReported, VenueRequested
 from streams.log import Incoming
@@ -44,12 +45,15 @@ def content(raw: bytes) -> bytes:
 
 
 def written(world: World, found: list[Found]) -> dict[str, list[bytes]]:
-    """What each pure source wrote, in order."""
+    """What each pure source wrote, in order; without notes that a stopped account is flat: where
+    one price fills its stop and trips its breaker, whoever is late decides which was first."""
     out: dict[str, list[bytes]] = {}
     for key, offset, event in found:
         if event.epoch is None or isinstance(event, NOT_COMPARED):
             continue
-        if event.source.startswith("/gateway"):
+        if event.source.startswith("/gateway") or (
+            isinstance(event, EquityMarked) and event.data.why == "flat"
+        ):
             continue
         raw = world.broker.partitions[key][offset].raw
         out.setdefault(event.source, []).append(content(raw or b""))
