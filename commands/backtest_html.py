@@ -22,6 +22,7 @@ from replay.report_glossary import GLOSSARY
 
 SYMBOLS_MAX = 8
 TRADES_MAX = 500
+SAFETY_MAX = 50
 NONE = "–"
 TILES = (
     ("final_equity", "final equity, USDT"),
@@ -40,8 +41,10 @@ FIGURES = (
     ("sortino", "Sortino"), ("calmar", "Calmar"), ("volatility_pct", "Volatility"),
     ("max_gross_pct", "Max gross"), ("exposure_pct", "Mean exposure"),
     ("in_market_pct", "In the market"), ("best_day_pct", "Best day"),
-    ("worst_day_pct", "Worst day"), ("fees", "Fees of closed trades, USDT"),
-    ("funding", "Funding, USDT"), ("slippage", "Slippage, USDT"), ("net", "Net of trades, USDT"),
+    ("worst_day_pct", "Worst day"), ("start_equity", "Start, USDT"),
+    ("realised", "Realised, USDT"), ("account_fees", "Fees, USDT"),
+    ("account_funding", "Funding, USDT"), ("unrealised", "Open P&L, USDT"),
+    ("final_equity", "Final equity, USDT"), ("slippage", "Slippage, USDT"),
 )  # fmt: skip
 TRADE_FIGURES = (
     ("trades", "trades"), ("win_rate_pct", "won"), ("profit_factor", "PF"), ("payoff", "payoff"),
@@ -60,7 +63,7 @@ def page(report: Report) -> str:
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
         f"{_head(figures, title)}{_tiles(figures)}{_equity(report)}{_price(report)}"
         f"{_exposure(report)}{_months(figures)}{_figures(figures)}"
-        f'{_trades(figures)}<div class="pair">{_results(report)}'
+        f'{_safety(figures)}{_open(figures)}{_trades(figures)}<div class="pair">{_results(report)}'
         f"{_bars('Exits', 'exits', figures['exits'], 'Nothing was closed.')}</div>{_costs(figures)}"
         f"{_bars('Refused, by first reason', 'rejected', figures['rejected'], _judged(figures))}"
         f"{_ambiguous(figures)}{_assumptions(figures)}{_list(figures)}{_glossary()}"
@@ -70,12 +73,13 @@ def page(report: Report) -> str:
 
 def _head(figures: dict[str, Any], title: str) -> str:
     period, settings = figures["period"], figures["settings"]
+    ended = f"<br>{escape(figures['standing'])}" if figures["standing"] else ""
     return (
         f"<h1>{escape(title)}</h1><p class='sub'>{_moment(period['from'])} to "
         f"{_moment(period['to'])} UTC, {_length(period['days'])}; {figures['bars']:,} bars; "
         f"strategy {escape(settings.get('strategy', 'none'))}, {figures['profile']} profile; "
         f"{figures['events']:,} events, digest {figures['events_digest'][:16]}</p>"
-        f"<div class='warn'>{escape(figures['warning'])}</div>"
+        f"<div class='warn'>{escape(figures['warning'])}{ended}</div>"
     )
 
 
@@ -181,6 +185,50 @@ def _figures(figures: dict[str, Any]) -> str:
     )
 
 
+def _safety(figures: dict[str, Any]) -> str:
+    """What the governor and the breaker did; nothing where they did nothing."""
+    told = [(each["time"], each["level"], each["sentence"]) for each in figures["safety"]]
+    for each in figures["emergencies"]:
+        told.append((each["activated_at"], "EMERGENCY", each["reason"]))
+        for name, words in (("flat_at", "flat"), ("reset_at", "reset")):
+            told += [(each[name], "EMERGENCY", words)] if each[name] else []
+    if not told:
+        return ""
+    rows = "".join(
+        f"<tr><td>{_moment(time)}</td><td class='left'>{escape(level)}</td>"
+        f"<td class='left'>{escape(words)}</td></tr>"
+        for time, level, words in sorted(told, key=lambda each: each[0])[-SAFETY_MAX:]
+    )
+    many = f"The last {SAFETY_MAX} of {len(told):,}." if len(told) > SAFETY_MAX else ""
+    latched = any(not each["reset_at"] for each in figures["emergencies"])
+    return _section(
+        "Safety", f"{many}{' The last emergency is latched.' if latched else ''}".strip(),
+        f"<div class='scroll'><table><tr><th>time, UTC</th><th class='left'>level</th>"
+        f"<th class='left'>what safety saw</th></tr>{rows}</table></div>",
+    )  # fmt: skip
+
+
+def _open(figures: dict[str, Any]) -> str:
+    """Positions that are open at the end; nothing where none are."""
+    if not figures["positions"]:
+        return ""
+    rows = "".join(
+        f"<tr><td class='left'>{escape(p['symbol'])}</td>"
+        f"<td class='left'>{p['side'].lower()}</td><td>{p['quantity']}</td>"
+        f"<td>{float(p['entry']):,.6g}</td><td>{float(p['mark']):,.6g}</td>"
+        f"<td{_tone('net', p['unrealised'])}>{float(p['unrealised']):+,.2f}</td>"
+        f"<td>{p['stop'] or NONE}</td><td>{p['target'] or NONE}</td>"
+        f"<td>{_moment(p['opened_at'])}</td></tr>"
+        for p in figures["positions"]
+    )
+    return _section(
+        "Open at the end", "Marked at the last price point; part of the final equity.",
+        "<div class='scroll'><table><tr><th class='left'>symbol</th><th class='left'>side</th>"
+        "<th>quantity</th><th>entry</th><th>mark</th><th>open P&amp;L</th><th>stop</th>"
+        f"<th>target</th><th>opened, UTC</th></tr>{rows}</table></div>",
+    )  # fmt: skip
+
+
 def _trades(figures: dict[str, Any]) -> str:
     rows = {
         "all": figures["statistics"], "long": figures["sides"]["LONG"],
@@ -195,7 +243,7 @@ def _trades(figures: dict[str, Any]) -> str:
         for name, row in rows.items()
     )
     return _section(
-        "Trades", "Flat to flat in a symbol, after all costs.",
+        "Trades", "Closed ones, flat to flat in a symbol, after all costs.",
         f"<div class='scroll'><table><tr><th></th>{head}</tr>{body}</table></div>",
     )  # fmt: skip
 
@@ -316,8 +364,9 @@ def _legend(*entries: tuple[str, str]) -> str:
 
 
 def _known(figures: dict[str, Any]) -> dict[str, Any]:
-    return {**figures["statistics"], "buy_and_hold_pct": figures["buy_and_hold_pct"],
-            "final_equity": figures["final_equity"]}  # fmt: skip
+    money = ("buy_and_hold_pct", "start_equity", "final_equity", "realised", "unrealised")
+    whole = {f"account_{name}": figures[name] for name in ("fees", "funding")}
+    return {**figures["statistics"], **{name: figures[name] for name in money}, **whole}
 
 
 def _meaning(key: str) -> str:

@@ -49,6 +49,7 @@ def parts(report: Report) -> list[RenderableType]:
     figures = report.figures
     return [
         Text(figures["warning"], style="bold yellow"),
+        *([Text(figures["standing"], style="bold yellow")] if figures["standing"] else []),
         Text(_span(figures)),
         heading("Result"),
         _equity(figures),

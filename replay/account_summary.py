@@ -6,10 +6,12 @@ asked for. Money in USDT as Decimal, percentages 0-100.
 """
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from gateways.second_path import PREFIX as HALT_PREFIX
+from replay.equity_curve import Points, Step, curve_of
 from schemas.policy import Policy
 from schemas.positions import EquityItem, PositionItem, TradeClosedItem
 from schemas.safety import HfosMode, Hold, Level
@@ -46,7 +48,7 @@ class Nav:
     transfers: Decimal = ZERO
     drawdown_pct: Decimal = ZERO
     drawdown_max_pct: Decimal = ZERO
-    """Over all epochs, from all observations."""
+    """Over all epochs, from these observations."""
 
     def observe(self, equity: Decimal, transfers: Decimal) -> None:
         moved = transfers - self.transfers
@@ -94,6 +96,10 @@ class AccountSummary:
     """Figures of one account. Fold parts in with the `on_` methods."""
 
     name: str
+    points: Mapping[str, Points] = field(default_factory=dict)
+    """Prices of the run by symbol."""
+    steps: list[Step] = field(default_factory=list)
+    """Equity records, in order."""
     policy: Policy | None = None
     policy_version: int = 0
     trading_state: str = "ACTIVE"
@@ -200,7 +206,9 @@ class AccountSummary:
     def on_trade_closed(self, item: TradeClosedItem) -> None:
         self.trades.append(item)
 
-    def on_equity(self, item: EquityItem) -> None:
+    def on_equity(self, time_us: int, item: EquityItem) -> None:
+        held = {symbol: float(each.quantity) for symbol, each in self.positions.items()}
+        self.steps.append(Step.of(time_us, item, held))
         self.equity_last = item
         self.nav.observe(dec(item.equity), dec(item.transfers))
         self.curve.append(dec(item.equity))
@@ -216,8 +224,11 @@ class AccountSummary:
 
     @property
     def drawdown_max_pct(self) -> Decimal:
-        """The deepest there was, over all epochs, from position updates and what safety saw."""
-        return max(self.nav.drawdown_max_pct, self.drawdown_told_pct)
+        """The deepest there was, over all epochs (DEFINITIONS 6 and 11): from position updates,
+        what safety saw, and every price that was folded."""
+        walked = Decimal(f"{curve_of(self.steps, self.points).max_drawdown_pct:.9f}")
+        told = (self.nav.drawdown_max_pct, self.drawdown_told_pct, self.drawdown_pct)
+        return max(walked, *told)
 
     def booked(self, name: str) -> Decimal:
         """`transfers`, `realised`, `fees` or `funding` as of the last position update."""

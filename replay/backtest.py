@@ -31,9 +31,9 @@ from gateways.feed_records import (
 from gateways.tick_records import tick_records
 from gateways.ticks import Ticks
 from replay.backtest_course import CLOCK_KEY, MARKET_KEY, course_of, places_of
-from replay.backtest_curve import Curve, equity_curve
 from replay.bulk_engine import BulkEngine
 from replay.engine import Engine
+from replay.equity_curve import Curve, equity_curve
 from replay.fast_outside import FastOutside
 from replay.fast_search import FastSearch
 from replay.memory_log import MemoryLog, Stored

@@ -16,9 +16,11 @@ from gateways.candles import Candles, Floats, Ints, exact
 from replay import report_stats as stats
 from replay.account_summary import AccountSummary
 from replay.backtest import Result
+from replay.equity_curve import CandlePoints
 from replay.report_assumptions import assumptions, market_of, settings
 from replay.report_trades import FillCost, TradeRow, ambiguous, fill_costs, trade_rows
 from replay.summary import PriceLine, Summary
+from replay.summary_json import position_json
 from schemas.scalars import dec, text, time_text
 
 RECENT = (30, 150)
@@ -54,6 +56,8 @@ def report(result: Result, *, files: Sequence[str] = (), variants: int = 1) -> R
     figures = {
         **_headline(result, summary, account, rows),
         "warning": warning(result, len(rows)),
+        "standing": standing(account, rows),
+        **_safety(summary, account),
         "period": _period(result),
         "settings": settings(result.backtest),
         "profile": result.backtest.profile,
@@ -101,6 +105,39 @@ def warning(result: Result, trades: int) -> str:
     return f"{traded}; {sample} are one sample of the past, fills are modelled."
 
 
+def standing(account: AccountSummary, trades: Sequence[TradeRow]) -> str | None:
+    """Why nothing was opened any more when the run ended, and since when; None if it could be."""
+    if account.trading_state == "ACTIVE":
+        return None
+    why = [f"governor {account.governor} by {', '.join(account.holds)}"] if account.holds else []
+    why += ["emergency latched"] if account.emergency_open else []
+    opened = [*(t.opened_at for t in trades), *(p.opened_at for p in account.positions.values())]
+    since = f"after {max(opened)[:16].replace('T', ' ')} UTC" if opened else "at all"
+    because = f" ({'; '.join(why)})" if why else ""
+    return f"The run ended {account.trading_state}{because}: nothing was opened {since}."
+
+
+def _safety(summary: Summary, account: AccountSummary) -> dict[str, Any]:
+    """How the account stands at the end, what safety did on the way there, what is open."""
+    return {
+        "trading_state": account.trading_state,
+        "governor": account.governor,
+        "holds": list(account.holds),
+        "safety": [
+            {"time": each.time, "level": each.level, "sentence": each.sentence}
+            for each in summary.safety
+        ],
+        "emergencies": [
+            {
+                "id": each.id, "reason": each.reason, "activated_at": each.activated_at,
+                "flat_at": each.flat_at, "reset_at": each.reset_at,
+            }
+            for each in summary.emergencies
+        ],
+        "positions": [position_json(each) for each in account.open_positions(summary.marks)],
+    }  # fmt: skip
+
+
 def summary_of(result: Result) -> Summary:
     """Figures of the records, with prices and instruments from the run's candles."""
     run = result.backtest
@@ -116,6 +153,7 @@ def summary_of(result: Result) -> Summary:
         if len(inside):
             tick = dec(summary.instruments[candles.symbol].tick)
             summary.prices[candles.symbol] = _line(candles, inside, tick, trades=bool(run.ticks))
+            summary.points[candles.symbol] = CandlePoints(candles, last * 1000)
     summary.funding_settlements = sum(
         int(((f.ts_ms >= first) & (f.ts_ms < last)).sum()) for f in run.funding
     )
@@ -195,7 +233,7 @@ def statistics(result: Result, account: AccountSummary, rows: list[TradeRow]) ->
         "max_drawdown_pct": curve.max_drawdown_pct,
         "max_drawdown_daily_pct": stats.max_drawdown_pct(daily.nav),
         "max_gross_pct": curve.max_gross_pct,
-        "exposure_pct": stats.exposure_pct(curve.time_us, curve.gross, curve.equity, start, end),
+        "exposure_pct": 100 * curve.exposure_us / (end - start),
         "in_market_pct": stats.in_market_pct(curve.time_us, curve.gross, start, end),
         "best_day_pct": 100 * float(returns.max()) if len(returns) else None,
         "worst_day_pct": 100 * float(returns.min()) if len(returns) else None,

@@ -33,8 +33,16 @@ GLOSSARY: dict[str, str] = {
     "held_mean_h": "Mean time from the first fill to flat, hours.",
     "held_median_h": "Median time from the first fill to flat, hours.",
     "net": "Realised - fees + funding of closed trades, USDT.",
-    "fees": "Fees of all fills, USDT.",
-    "funding": "Funding received (+) or paid (-), USDT.",
+    "start_equity": "Deposits less withdrawals, USDT.",
+    "realised": "Realised result of everything that was closed, whole positions or parts, before "
+    "fees and funding, USDT.",
+    "unrealised": "Result of the open positions at the last price point, USDT.",
+    "account_fees": "Fees of all fills, USDT.",
+    "account_funding": "All funding received (+) or paid (-), USDT.",
+    "fees": "Fees of closed trades, USDT. (In report.json `fees` at the top are those of all "
+    "fills.)",
+    "funding": "Funding of closed trades, received (+) or paid (-), USDT. (In report.json "
+    "`funding` at the top is all of it.)",
     "slippage": "Sum of side x quantity x (fill price - price of the point at arrival), USDT: half "
     "spread, impact, rounding and jumps over a trigger. Already inside every result.",
     "buy_and_hold_pct": "Equal parts of every symbol bought at the first price, one taker fee, "

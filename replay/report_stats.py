@@ -84,15 +84,15 @@ def cagr_pct(growth: float, days: float) -> float | None:
     return 100 * (math.pow(max(growth, 0.0), DAYS_YEAR / days) - 1)
 
 
-def calmar(cagr: float | None, max_drawdown: float) -> float | None:
+def calmar(cagr: float | None, max_drawdown: float | None) -> float | None:
     """CAGR over maximum drawdown, both in percent (Young 1991). None without either."""
-    return None if cagr is None or max_drawdown <= 0 else cagr / max_drawdown
+    return None if cagr is None or not max_drawdown else cagr / max_drawdown
 
 
-def max_drawdown_pct(nav: Floats) -> float:
-    """Largest fall of `nav` below its high so far, in percent."""
-    if not len(nav):
-        return 0.0
+def max_drawdown_pct(nav: Floats) -> float | None:
+    """Largest fall of `nav` below its high so far, in percent; None of fewer than two values."""
+    if len(nav) < 2:
+        return None
     return 100 * float(np.max(1 - nav / np.maximum.accumulate(nav)))
 
 
@@ -123,11 +123,11 @@ def payoff(net: Sequence[float]) -> float | None:
     return float(np.mean(wins)) / float(np.mean(losses)) if wins and losses else None
 
 
-def exposure_pct(time_us: Ints, gross: Floats, equity: Floats, start_us: int, end_us: int) -> float:
-    """Time-weighted gross exposure over equity in percent, over [start, end]: each observation
-    counts until the next, the last one until the end; nothing is held before the first."""
+def exposure_us(time_us: Ints, gross: Floats, equity: Floats, end_us: int) -> float:
+    """Gross exposure over equity, summed over time in microseconds: each observation counts until
+    the next, the last one until the end. Over a run's length it is the time-weighted exposure."""
     share = np.divide(gross, equity, out=np.zeros(len(gross)), where=equity > 0)
-    return 100 * float(np.sum(share * _durations(time_us, end_us))) / (end_us - start_us)
+    return float(np.sum(share * _durations(time_us, end_us)))
 
 
 def in_market_pct(time_us: Ints, gross: Floats, start_us: int, end_us: int) -> float:

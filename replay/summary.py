@@ -1,7 +1,7 @@
 """The figures of a run: a fold of its valid events, from Kafka or from the engine.
 
-It decides nothing and keeps no events, only sums and the last few signals. Money in USDT as
-Decimal, percentages 0-100, times as in the records.
+It decides nothing and keeps no events, only sums, the last few signals, and for drawdowns the price
+points (16 bytes each). Money in USDT as Decimal, percentages 0-100, times as in the records.
 """
 
 from collections import Counter, deque
@@ -13,6 +13,7 @@ from typing import Any
 from domain.policy_state import ControlState
 from domain.regime import HourlyRange
 from replay.account_summary import ZERO, AccountSummary
+from replay.equity_curve import Points, SeenPoints
 from schemas.control import EmergencyActivated, EmergencyWasReset, PolicyChanged
 from schemas.envelope import Envelope
 from schemas.halting import HaltNoted, HaltNotedData
@@ -38,7 +39,7 @@ from schemas.safety import (
     GovernorLevelChanged,
     Level,
 )
-from schemas.scalars import EPOCH_TEXT, dec
+from schemas.scalars import EPOCH_TEXT, dec, micros
 from schemas.trade import (
     Dropped,
     EmergencyStep,
@@ -138,6 +139,7 @@ class Summary:
         """Time of the first price: trading begins."""
         self.accounts: dict[str, AccountSummary] = {}
         self.prices: dict[str, PriceLine] = {}
+        self.points: dict[str, Points] = {}
         self.hours: dict[str, HourlyRange] = {}
         self.instruments: dict[str, Instrument] = {}
         self.marks_given = False
@@ -195,7 +197,7 @@ class Summary:
         """The account's figures, made when it is first heard of."""
         known = self.accounts.get(name)
         if known is None:
-            known = self.accounts[name] = AccountSummary(name)
+            known = self.accounts[name] = AccountSummary(name, self.points)
         return known
 
     # ------------------------------------------------------------------ market
@@ -209,6 +211,9 @@ class Summary:
         for item in event.data.items:
             last, mark = dec(item.last), dec(item.mark or item.last)
             self.marks_given = self.marks_given or item.mark is not None
+            points = self.points.setdefault(item.symbol, SeenPoints())
+            if isinstance(points, SeenPoints):
+                points.see(micros(event.time), float(mark))
             line = self.prices.get(item.symbol)
             if line is None:
                 self.prices[item.symbol] = PriceLine(last, last, mark, last, last, event.time)
@@ -356,7 +361,7 @@ class Summary:
             elif isinstance(item, TradeClosedItem):
                 account.on_trade_closed(item)
             elif isinstance(item, EquityItem):
-                account.on_equity(item)
+                account.on_equity(micros(event.time), item)
             else:
                 assert isinstance(item, OrderEndItem)
 

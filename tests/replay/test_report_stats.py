@@ -77,6 +77,11 @@ def test_under_thirty_days_nothing_is_annualised() -> None:
     assert stats.sharpe(walk(30)) is not None
 
 
+def test_of_one_midnight_there_is_no_daily_drawdown() -> None:
+    assert stats.max_drawdown_pct(np.array([1.0])) is None
+    assert stats.max_drawdown_pct(np.array([1.0, 0.5])) == 50
+
+
 def test_what_cannot_be_divided_is_none_and_never_infinite() -> None:
     flat, rising = np.zeros(40), np.full(40, 0.01)
     assert stats.sharpe(flat) is None
@@ -112,16 +117,15 @@ def test_exposure_is_weighted_by_time_as_a_resampled_mean_is() -> None:
     index = pd.to_datetime(times, unit="us", utc=True)
     whole = pd.date_range(index[0], periods=3000, freq="1min")
     share = pd.Series(100 * gross / equity, index).reindex(whole, method="ffill")
-    assert stats.exposure_pct(times, gross, equity, START, end) == pytest.approx(share.mean())
+    exposure = 100 * stats.exposure_us(times, gross, equity, end) / (end - START)
+    assert exposure == pytest.approx(share.mean())
     assert stats.in_market_pct(times, gross, START, end) == pytest.approx(100 * (share > 0).mean())
 
 
 def test_before_the_first_observation_nothing_is_held() -> None:
     times = np.array([START + 12 * HOUR_US], dtype=np.int64)
-    held = stats.exposure_pct(
-        times, np.array([500.0]), np.array([1000.0]), START, START + 24 * HOUR_US
-    )
-    assert held == pytest.approx(25.0)
+    held = stats.exposure_us(times, np.array([500.0]), np.array([1000.0]), START + 24 * HOUR_US)
+    assert held == pytest.approx(6 * HOUR_US)
 
 
 def test_monthly_returns_multiply_to_the_whole_and_agree_with_pandas() -> None:

@@ -8,13 +8,16 @@ from collections import Counter
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from replay.account_summary import Nav
 from replay.summary import Summary
 from replay.summary_json import summary_json
 from schemas.control import TradeDeleted, TradeDeletedData, TradeDeletion
 from schemas.envelope import Envelope
 from schemas.ids import natural_id
-from schemas.positions import EquityItem, TradeClosedItem
+from schemas.market import PricesObserved
+from schemas.positions import EquityItem, PositionItem, PositionUpdated, TradeClosedItem
 from schemas.trade import Filled, Order, Verdict
 from tests.crash_hours import crash_events
 
@@ -103,6 +106,35 @@ def test_a_signal_sent_twice_under_one_id_is_counted_once() -> None:
     assert summary.duplicates == 1
     probes = [e for e in crash_events() if e.source == "/probe" and "signal" in e.type]
     assert len({e.id for e in probes}) == len(probes) - 1
+
+
+def test_the_deepest_drawdown_is_that_of_every_price_between_two_records() -> None:
+    """Walked event by event, with nothing but cash, cost and the newest marks."""
+    summary = Summary.of(crash_events())
+    for name, account in summary.accounts.items():
+        marks: dict[str, float] = {}
+        held: dict[str, tuple[float, float]] = {}
+        last: EquityItem | None = None
+        high = deepest = 0.0
+        for event in crash_events():
+            if isinstance(event, PricesObserved):
+                marks |= {i.symbol: float(i.mark or i.last) for i in event.data.items}
+            elif isinstance(event, PositionUpdated) and event.partitionkey == name:
+                for item in event.data.items:
+                    if isinstance(item, PositionItem):
+                        held[item.symbol] = float(item.quantity), float(item.cost)
+                    elif isinstance(item, EquityItem):
+                        last = item
+            if last is None:
+                continue
+            cash = float(last.transfers) + float(last.realised)
+            cash += float(last.funding) - float(last.fees)
+            equity = cash + sum(q * marks[s] - cost for s, (q, cost) in held.items() if q)
+            high = max(high, equity)
+            deepest = max(deepest, 100 * (1 - equity / high))
+        assert deepest > 0
+        assert float(account.drawdown_max_pct) == pytest.approx(deepest, abs=1e-6)
+        assert account.drawdown_max_pct >= account.drawdown_pct
 
 
 def test_a_deposit_heals_no_drawdown_and_a_withdrawal_makes_none() -> None:

@@ -1,9 +1,10 @@
 """What must hold of the log whatever was killed (DESIGN, the promise of the protocol)."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from domain.control_emergency import BREAKER
 from domain.plain_state import plain
 from domain.source import Source
 from replay.simulator.at_rest import (
@@ -18,13 +19,13 @@ from replay.simulator.found import valid as valid_records
 from schemas.codec import decode, encode
 from schemas.control import EmergencyActivated, EmergencyWasReset
 from schemas.envelope import Envelope
-from schemas.safety import EquityMarked
 from schemas.sources import SourceCheckpointed, SourceFenced, SourceSkipped
 from schemas.venue import Place, VenueReported, VenueRequested
 from streams.log import Incoming
 from tests.streams.crash_scenario import PARTITIONS
 from tests.streams.crash_world import ALL_PURE, World, rebuilt
 
+LATER = "9999"
 NOT_COMPARED = (SourceFenced, SourceCheckpointed, SourceSkipped)
 
 
@@ -44,16 +45,32 @@ def content(raw: bytes) -> bytes:
     return encode(event.model_copy(update={"epoch": 1, "sequence": 1, "basis": {}, "after": None}))
 
 
-def written(world: World, found: list[Found]) -> dict[str, list[bytes]]:
-    """What each pure source wrote, in order; without notes that a stopped account is flat: where
-    one price fills its stop and trips its breaker, whoever is late decides which was first."""
+def raced(found: list[Found]) -> dict[str, str]:
+    """Accounts of which one price filled the stop and tripped the breaker, and the time of that:
+    whoever is late decides which came first, and with it how the account is closed."""
+    closes: set[str] = set()
+    stopped: dict[str, str] = {}
+    found_nothing: set[str] = set()
+    for _, _, event in found:
+        if isinstance(event, EmergencyActivated):
+            stopped |= {i.account: event.time for i in event.data.items if i.operator == BREAKER}
+        for item in items_of(event):
+            if getattr(item, "purpose", "") == "emergency_close":
+                closes.add(item.client_order_id)
+            refused = getattr(item, "kind", "") == "ended" and item.status == "REJECTED"
+            if refused and getattr(item, "client_order_id", "") in closes:
+                found_nothing.add(event.partitionkey)
+    return {account: time for account, time in stopped.items() if account in found_nothing}
+
+
+def written(world: World, found: list[Found], without: Mapping[str, str]) -> dict[str, list[bytes]]:
+    """What each pure source wrote, in order; of the accounts `without` up to a time."""
     out: dict[str, list[bytes]] = {}
     for key, offset, event in found:
         if event.epoch is None or isinstance(event, NOT_COMPARED):
             continue
-        if event.source.startswith("/gateway") or (
-            isinstance(event, EquityMarked) and event.data.why == "flat"
-        ):
+        late = event.time >= without.get(event.partitionkey, LATER)
+        if late or event.source.startswith("/gateway"):
             continue
         raw = world.broker.partitions[key][offset].raw
         out.setdefault(event.source, []).append(content(raw or b""))

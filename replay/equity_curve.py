@@ -1,16 +1,19 @@
-"""The equity curve of a run, from its position updates and the candles: statistics, not money.
+"""The equity curve of an account, from its position updates and prices: statistics, not money.
 
 Between two equity records of an account nothing but marks moves its equity, so E at a price point
-is the record's cash and cost plus sum q m. Looked at on every point of every candle (DEFINITIONS
-10) and at every equity record; NAV and drawdown as in DEFINITIONS 6. Floats: figures for people.
+is the record's cash and cost plus sum q m. Looked at on every price point (DEFINITIONS 10) and at
+every equity record; NAV and drawdown as in DEFINITIONS 6. Floats: figures for people.
 """
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from gateways.candles import Candles, Floats, Ints
+from replay.report_stats import exposure_us
 from schemas.envelope import Envelope
 from schemas.positions import EquityItem, PositionItem, PositionUpdated
 from schemas.scalars import dec, micros
@@ -32,10 +35,12 @@ class Curve:
     """Largest fall of NAV below its high, over all price points and records, in percent."""
     max_gross_pct: float
     """Largest gross exposure in percent of equity, over the same."""
+    exposure_us: float
+    """Gross exposure over equity, summed over time in microseconds, over the same."""
 
 
-@dataclass(slots=True)
-class _Step:
+@dataclass(frozen=True, slots=True)
+class Step:
     """What an equity record leaves behind until the next: E = base + sum q m."""
 
     time_us: int
@@ -43,62 +48,40 @@ class _Step:
     gross: float
     base: float
     transfers: float
-    held: dict[str, float]
-    marks: dict[str, float]
+    held: Mapping[str, float]
+    marks: Mapping[str, float]
+
+    @classmethod
+    def of(cls, time_us: int, item: EquityItem, held: Mapping[str, float]) -> "Step":
+        """`held`: signed quantities by symbol once the record is told."""
+        marks = {s: float(m) for s, m in item.marks.items()}
+        worth = sum(q * marks[s] for s, q in held.items() if s in marks)
+        equity = float(dec(item.equity))
+        transfers = float(dec(item.transfers))
+        gross = float(dec(item.gross))
+        return cls(time_us, equity, gross, equity - worth, transfers, held, marks)
 
 
-def equity_curve(
-    events: Iterable[Envelope], candles: Sequence[Candles], account: str, end_ms: int
-) -> Curve:
-    """The curve of `account` from its `trade.position.update` records, in order, up to `end_ms`."""
-    steps = _steps(events, account)
-    prices = {c.symbol: _Points(c) for c in candles}
-    ends = min(max((int(c.ts_ms[-1]) + 60_000 for c in candles), default=0), end_ms) * 1000
-    seen = _Seen()
-    for n, step in enumerate(steps):
-        last = steps[n + 1].time_us if n + 1 < len(steps) else max(ends, step.time_us)
-        seen.begin(step)
-        if step.held:
-            _held(seen, step, prices, last)
-    seen.end()
-    return seen.curve(ends)
+class Points(Protocol):
+    """Price points of one symbol."""
 
-
-def _steps(events: Iterable[Envelope], account: str) -> list[_Step]:
-    held: dict[str, float] = {}
-    steps: list[_Step] = []
-    for event in events:
-        if not isinstance(event, PositionUpdated) or event.partitionkey != account:
-            continue
-        for item in event.data.items:
-            if isinstance(item, PositionItem):
-                quantity = float(item.quantity)
-                if quantity:
-                    held[item.symbol] = quantity
-                else:
-                    held.pop(item.symbol, None)
-            elif isinstance(item, EquityItem):
-                marks = {s: float(m) for s, m in item.marks.items()}
-                worth = sum(q * marks[s] for s, q in held.items() if s in marks)
-                equity = float(dec(item.equity))
-                steps.append(
-                    _Step(
-                        micros(event.time), equity, float(dec(item.gross)), equity - worth,
-                        float(dec(item.transfers)), dict(held), marks,
-                    )
-                )  # fmt: skip
-    return steps
-
-
-class _Points:
-    """Times and prices of one symbol's points, as floats (a mid off the tick by half a tick)."""
-
-    def __init__(self, candles: Candles) -> None:
-        self.candles = candles
+    @property
+    def ends_us(self) -> int:
+        """Behind the last of them."""
 
     def between(self, first_us: int, last_us: int) -> tuple[Ints, Floats]:
-        """Points after `first_us` up to before `last_us`."""
-        c = self.candles
+        """Times and prices of points after `first_us` up to before `last_us`."""
+
+
+class CandlePoints:
+    """Points of candles up to `ends_us`, as floats (a mid off the tick by half a tick)."""
+
+    def __init__(self, candles: Candles, ends_us: int) -> None:
+        self.candles = candles
+        self.ends_us = min(int(candles.ts_ms[-1] + 60_000) * 1000, ends_us)
+
+    def between(self, first_us: int, last_us: int) -> tuple[Ints, Floats]:
+        c, last_us = self.candles, min(last_us, self.ends_us)
         opened = c.ts_ms
         a = int(np.searchsorted(opened, first_us // 1000 - 60_000))
         b = int(np.searchsorted(opened, -(-last_us // 1000)))
@@ -111,14 +94,76 @@ class _Points:
         return times[inside], path[inside]
 
 
-def _held(seen: "_Seen", step: _Step, prices: dict[str, _Points], last_us: int) -> None:
-    """Marks of what is held, at all points of the held symbols until the next record."""
+class SeenPoints:
+    """Points as records told them, in order of time: 16 bytes each."""
+
+    def __init__(self) -> None:
+        self._times, self._prices = array("q"), array("d")
+
+    def see(self, time_us: int, price: float) -> None:
+        """Take the next one; one that is older than the last is nobody's mark any more."""
+        if not self._times or time_us > self._times[-1]:
+            self._times.append(time_us)
+            self._prices.append(price)
+
+    @property
+    def ends_us(self) -> int:
+        return self._times[-1] + 1 if self._times else 0
+
+    def between(self, first_us: int, last_us: int) -> tuple[Ints, Floats]:
+        times = np.array(self._times, dtype=np.int64)
+        a, b = np.searchsorted(times, first_us, side="right"), np.searchsorted(times, last_us)
+        return times[a:b], np.array(self._prices, dtype=np.float64)[a:b]
+
+
+def equity_curve(
+    events: Iterable[Envelope], candles: Sequence[Candles], account: str, end_ms: int
+) -> Curve:
+    """The curve of `account` from its `trade.position.update` records, in order, up to `end_ms`."""
+    prices = {c.symbol: CandlePoints(c, end_ms * 1000) for c in candles}
+    return curve_of(_steps(events, account), prices)
+
+
+def curve_of(steps: Sequence[Step], prices: Mapping[str, Points]) -> Curve:
+    """The curve of equity records, in order, and of all points of `prices` between them."""
+    ends = max((each.ends_us for each in prices.values()), default=0)
+    seen = _Seen()
+    for n, step in enumerate(steps):
+        last = steps[n + 1].time_us if n + 1 < len(steps) else max(ends, step.time_us)
+        seen.begin(step)
+        if step.held:
+            times, equity, gross = _held(step, prices, last)
+            if len(times) > 1:
+                seen.points(times[1:], equity[1:], gross[1:])
+            seen.exposure_us += exposure_us(times, gross, equity, last)
+    seen.end()
+    return seen.curve(ends)
+
+
+def _steps(events: Iterable[Envelope], account: str) -> list[Step]:
+    held: dict[str, float] = {}
+    steps: list[Step] = []
+    for event in events:
+        if not isinstance(event, PositionUpdated) or event.partitionkey != account:
+            continue
+        for item in event.data.items:
+            if isinstance(item, PositionItem):
+                quantity = float(item.quantity)
+                if quantity:
+                    held[item.symbol] = quantity
+                else:
+                    held.pop(item.symbol, None)
+            elif isinstance(item, EquityItem):
+                steps.append(Step.of(micros(event.time), item, dict(held)))
+    return steps
+
+
+def _held(step: Step, prices: Mapping[str, Points], last_us: int) -> tuple[Ints, Floats, Floats]:
+    """Times, equity and gross of what is held: at the record, then at all points of the held
+    symbols until the next."""
     columns = {s: prices[s].between(step.time_us, last_us) for s in step.held if s in prices}
-    if not columns:
-        return
-    times = np.unique(np.concatenate([t for t, _ in columns.values()]))
-    if not len(times):
-        return
+    at_record = np.array([step.time_us], dtype=np.int64)
+    times = np.unique(np.concatenate([at_record, *(t for t, _ in columns.values())]))
     equity = np.full(len(times), step.base)
     gross = np.zeros(len(times))
     for symbol, quantity in step.held.items():
@@ -131,7 +176,8 @@ def _held(seen: "_Seen", step: _Step, prices: dict[str, _Points], last_us: int) 
             mark = np.concatenate(([first], p))[at]
         equity += quantity * mark
         gross += abs(quantity) * mark
-    seen.points(times, equity, gross)
+    equity[0], gross[0] = step.equity, step.gross
+    return times, equity, gross
 
 
 class _Seen:
@@ -143,10 +189,11 @@ class _Seen:
         self.high = 0.0
         self.drawdown = 0.0
         self.gross_pct = 0.0
+        self.exposure_us = 0.0
         self.latest = (0, 0.0, 0.0)
         self.rows: list[tuple[int, float, float, float]] = []
 
-    def begin(self, step: _Step) -> None:
+    def begin(self, step: Step) -> None:
         moved = step.transfers - self.transfers
         if moved:
             nav = (step.equity - moved) / self.units if self.units else 1.0
@@ -199,5 +246,5 @@ class _Seen:
         table = np.array(self.rows, dtype=np.float64).reshape(-1, 4)
         return Curve(
             table[:, 0].astype(np.int64), table[:, 1], table[:, 2], table[:, 3],
-            100 * self.drawdown, 100 * self.gross_pct,
+            100 * self.drawdown, 100 * self.gross_pct, self.exposure_us,
         )  # fmt: skip
