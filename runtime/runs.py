@@ -73,7 +73,7 @@ class Run:
             content = json.loads((self.folder / "run.json").read_text())
             known = {each.name for each in fields(RunRecord)}
             return RunRecord(**{key: value for key, value in content.items() if key in known})
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise RunError(
                 f"{self.folder / 'run.json'} cannot be read ({error}): take another run, "
                 f"{self.folder.parent} lists them."
@@ -85,6 +85,10 @@ class Run:
         self._write(record)
         return record
 
+    def make_last(self) -> None:
+        """Make it the one that `last` names. Take the lock first."""
+        _write_durably(self.folder.parent / "last", self.name + "\n")
+
     def is_running(self) -> bool:
         """Whether its supervising process lives and has not said that it stopped."""
         record = self.record
@@ -95,9 +99,7 @@ class Run:
         )
 
     def _write(self, record: RunRecord) -> None:
-        aside = self.folder / f"run.json.{os.getpid()}"
-        aside.write_text(json.dumps(asdict(record), indent=1) + "\n")
-        aside.replace(self.folder / "run.json")
+        _write_durably(self.folder / "run.json", json.dumps(asdict(record), indent=1) + "\n")
 
 
 class RunLock:
@@ -158,7 +160,7 @@ def new_run(
     run._write(
         RunRecord(started=started, pid=os.getpid(), build=build, details=dict(details or {}))
     )
-    _point_last(folder, run.name)
+    run.make_last()
     for old in all_runs(data)[KEPT:]:
         if not _runs(old):
             shutil.rmtree(old.folder, ignore_errors=True)
@@ -173,13 +175,13 @@ def all_runs(data: Path | None = None) -> list[Run]:
 
 
 def last_run(data: Path | None = None) -> Run | None:
-    """The run that was made last, None if there is none."""
-    pointer = _data(data) / "runs" / "last"
+    """The run that was made or resumed last, None if there is none. The newest one if the file
+    that names it says nothing of use."""
+    found = all_runs(data)
+    named = ""
     with contextlib.suppress(OSError):
-        folder = pointer.parent / pointer.read_text().strip()
-        if folder.is_dir():
-            return Run(folder)
-    return next(iter(all_runs(data)), None)
+        named = (_data(data) / "runs" / "last").read_text(errors="replace").strip()
+    return next((run for run in found if run.name == named), next(iter(found), None))
 
 
 def open_run(name: str = "last", data: Path | None = None) -> Run:
@@ -229,7 +231,16 @@ def _make_folder(parent: Path) -> Path:
             return folder
 
 
-def _point_last(folder: Path, name: str) -> None:
-    aside = folder / f"last.{os.getpid()}"
-    aside.write_text(name + "\n")
-    aside.replace(folder / "last")
+def _write_durably(path: Path, text: str) -> None:
+    """As a whole, and on the disk when this returns: a power cut leaves the old text or the new."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    with aside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,5 +1,6 @@
 """Runs of one checkout: one at a time, the last three kept, found again by name."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -33,6 +34,32 @@ def test_the_last_three_are_kept(tmp_path: Path) -> None:
     last = runs.last_run(tmp_path)
     assert last is not None
     assert last.name == made[-1]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"\0\0\0", b"..", b"20010101T0Z"])
+def test_where_last_names_no_run_it_is_the_newest(tmp_path: Path, content: bytes) -> None:
+    """An empty file, or one of zeros, is what a power cut leaves."""
+    _finished(tmp_path)
+    newest = _finished(tmp_path)
+    (tmp_path / "runs" / "last").write_bytes(content)
+    assert runs.open_run("last", tmp_path).name == newest.name
+
+
+def test_what_a_run_says_of_itself_is_on_the_disk_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = _finished(tmp_path), _finished(tmp_path)
+
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, "the disk is gone")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="gone"):
+        newer.update(state="running")
+    with pytest.raises(OSError, match="gone"):
+        older.make_last()
+    assert newer.record.state == "stopped"
+    assert runs.open_run("last", tmp_path).name == newer.name
 
 
 def test_a_running_run_is_never_removed(tmp_path: Path) -> None:
@@ -95,7 +122,8 @@ def test_an_unknown_run_is_answered_with_those_there_are(tmp_path: Path) -> None
 
 def test_a_broken_record_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     run = _finished(tmp_path)
-    (run.folder / "run.json").write_text("{")
-    with pytest.raises(runs.RunError, match=r"run\.json cannot be read"):
-        _ = run.record
+    for content in ("{", "", "7"):
+        (run.folder / "run.json").write_text(content)
+        with pytest.raises(runs.RunError, match=r"run\.json cannot be read"):
+            _ = run.record
     assert runs.running(tmp_path) is None
