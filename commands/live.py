@@ -69,7 +69,7 @@ class LiveSystem:
         self._lock: RunLock = runs.lock()
         self.run: Run = reopen or runs.new_run(build=code_digest(), details=details or {})
         if reopen:
-            reopen.update(pid=os.getpid(), state="starting", stopped=None)
+            reopen.reopen()
         self.kafka = self.settings.kafka or ""
         self.postgres = self.settings.postgres or ""
         self.interrupted = False

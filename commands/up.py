@@ -1,5 +1,6 @@
 """`up` and `down`: a running system in this checkout, until it is told to stop."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -188,7 +189,8 @@ def down(as_json: AsJson = False) -> None:
         raise CommandError("nothing is running here", ExitCode.NOT_RUNNING)
     pid = run.record.pid
     assert pid is not None
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it has just stopped by itself
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
     while processes.alive(pid):
         if time.monotonic() > deadline:

@@ -30,13 +30,16 @@ class RunRecord:
     """The content of `run.json`.
 
     kafka: bootstrap servers; postgres: URI; None until they are known. pid: of the supervising
-    process. pids: of all others by name. started, stopped: ISO 8601, UTC. build: of the code.
-    details: what the command wants to find again (feed, days, speed), JSON values.
+    process; began: when that began (processes.began), for after a reboot, and in each container,
+    another process has its id; None where the system does not say. pids: of all others by name.
+    started, stopped: ISO 8601, UTC. build: of the code. details: what the command wants to find
+    again (feed, days, speed), JSON values.
     """
 
     kafka: str | None = None
     postgres: str | None = None
     pid: int | None = None
+    began: str | None = None
     pids: dict[str, int] = field(default_factory=dict)
     started: str = ""
     stopped: str | None = None
@@ -85,18 +88,25 @@ class Run:
         self._write(record)
         return record
 
+    def reopen(self) -> None:
+        """Say that this process supervises it from now on. Take the lock first."""
+        pid = os.getpid()
+        self.update(pid=pid, began=processes.began(pid), state="starting", stopped=None)
+
     def make_last(self) -> None:
         """Make it the one that `last` names. Take the lock first."""
         _write_durably(self.folder.parent / "last", self.name + "\n")
 
     def is_running(self) -> bool:
-        """Whether its supervising process lives and has not said that it stopped."""
+        """Whether its supervising process lives, no other one has its id, and it has not said that
+        it stopped."""
         record = self.record
-        return (
-            record.state in ("starting", "running")
-            and record.pid is not None
-            and processes.alive(record.pid)
-        )
+        if record.state not in ("starting", "running") or record.pid is None:
+            return False
+        if not processes.alive(record.pid):
+            return False
+        began = processes.began(record.pid)
+        return began == record.began or None in (began, record.began)
 
     def _write(self, record: RunRecord) -> None:
         _write_durably(self.folder / "run.json", json.dumps(asdict(record), indent=1) + "\n")
@@ -157,8 +167,10 @@ def new_run(
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(_make_folder(folder))
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    pid = os.getpid()
+    began = processes.began(pid)
     run._write(
-        RunRecord(started=started, pid=os.getpid(), build=build, details=dict(details or {}))
+        RunRecord(started=started, pid=pid, began=began, build=build, details=dict(details or {}))
     )
     run.make_last()
     for old in all_runs(data)[KEPT:]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime import runs
+from runtime import processes, runs
 from runtime.settings import ROOT
 
 
@@ -79,6 +79,36 @@ def test_a_run_whose_process_is_gone_is_not_running(tmp_path: Path) -> None:
     run = runs.new_run(data=tmp_path)
     run.update(state="running", pid=gone.pid)
     assert runs.running(tmp_path) is None
+
+
+def test_another_process_of_the_same_id_is_no_supervisor(tmp_path: Path) -> None:
+    """After a reboot, or in a new container, somebody else has the id in the record."""
+    run = runs.new_run(data=tmp_path)
+    run.update(state="running")
+    assert run.is_running()
+    assert not runs.was_cut_off(run)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as foreign:
+        run.update(pid=foreign.pid)
+        assert not run.is_running()
+        assert runs.was_cut_off(run)
+        assert runs.running(tmp_path) is None
+    run.update(pid=os.getpid(), began="another boot/1")
+    assert runs.was_cut_off(run)
+    run.reopen()
+    assert run.is_running()
+
+
+def test_where_nobody_says_when_a_process_began_its_id_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = runs.new_run(data=tmp_path)
+    monkeypatch.setattr(processes, "began", lambda _: None)
+    run = runs.new_run(data=tmp_path)
+    assert run.record.began is None
+    assert run.is_running()
+    assert before.is_running()
+    monkeypatch.undo()
+    assert run.is_running(), "a run of an older build says nothing of it"
 
 
 def test_a_second_run_of_one_checkout_is_refused_and_another_checkout_is_not(
