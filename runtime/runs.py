@@ -1,4 +1,5 @@
-"""Runs of this checkout: `var/runs/<UTC time>`, each with its `run.json`; the last three are kept.
+"""Runs of this checkout: `var/runs/<UTC time>`, each with its `run.json`; the last three are kept,
+and those that hold what was never finished: cut off, or with records that Kafka did not take yet.
 
 One run at a time: the lock is held by the process that runs and freed by its end, however it ends.
 Other checkouts have folders, ports and locks of their own.
@@ -18,6 +19,8 @@ from runtime import processes
 from runtime.settings import Settings
 
 KEPT = 3
+NO_RECORDS = ("lock", "spare")
+"""Files of a buffer's folder that hold none (gateways/buffer_folder.py)."""
 RunState = Literal["starting", "running", "stopped", "failed"]
 
 
@@ -70,6 +73,11 @@ class Run:
         return self.folder / "processes.json"
 
     @property
+    def buffer(self) -> Path:
+        """What the gateway wrote down while Kafka was away, in folders by process."""
+        return self.logs / "buffer"
+
+    @property
     def record(self) -> RunRecord:
         """What `run.json` says now. RunError if it cannot be read."""
         try:
@@ -107,6 +115,10 @@ class Run:
             return False
         began = processes.began(record.pid)
         return began == record.began or None in (began, record.began)
+
+    def holds_records(self) -> bool:
+        """Whether records lie in the gateway's buffer that Kafka did not take yet."""
+        return any(path.name not in NO_RECORDS for path in self.buffer.glob("*/*"))
 
     def _write(self, record: RunRecord) -> None:
         _write_durably(self.folder / "run.json", json.dumps(asdict(record), indent=1) + "\n")
@@ -159,7 +171,8 @@ def lock(data: Path | None = None) -> RunLock:
 def new_run(
     *, build: str = "", details: dict[str, object] | None = None, data: Path | None = None
 ) -> Run:
-    """Make a run of this process, point `last` to it and remove runs beyond the last three.
+    """Make a run of this process and point `last` to it. Runs beyond the three that were used last
+    are removed, but for those that were cut off or hold records that Kafka did not take yet.
 
     Take the lock first: of a locked data folder only.
     """
@@ -173,8 +186,8 @@ def new_run(
         RunRecord(started=started, pid=pid, began=began, build=build, details=dict(details or {}))
     )
     run.make_last()
-    for old in all_runs(data)[KEPT:]:
-        if not _runs(old):
+    for old in sorted(all_runs(data), key=_used, reverse=True)[KEPT:]:
+        if not (_runs(old) or was_cut_off(old) or old.holds_records()):
             shutil.rmtree(old.folder, ignore_errors=True)
     return run
 
@@ -223,11 +236,25 @@ def was_cut_off(run: Run) -> bool:
         return False
 
 
+def all_cut_off(data: Path | None = None) -> list[Run]:
+    """All runs that were cut off, the newest first."""
+    return [run for run in all_runs(data) if was_cut_off(run)]
+
+
 def _runs(run: Run) -> bool:
     try:
         return run.is_running()
     except RunError:
         return False
+
+
+def _used(run: Run) -> tuple[str, str]:
+    """When it was used last, as far as it says; sorts as time does."""
+    try:
+        record = run.record
+    except RunError:
+        return "", run.name
+    return str(record.stopped or record.started), run.name
 
 
 def _data(data: Path | None) -> Path:

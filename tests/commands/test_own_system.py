@@ -1,8 +1,6 @@
 """`drill` and `demo` have services of their own, also where the settings name a live system."""
 
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ OTHERS = {
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
+def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, handlers: None) -> dict[str, Any]:
     """What a system would be started with, noted where it would be; nothing is started."""
     for name, value in OTHERS.items():
         monkeypatch.setenv(name, value)
@@ -48,11 +46,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, 
         raise CommandError("this is far enough")
 
     monkeypatch.setattr(LiveSystem, "start", start)
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    handlers = {number: signal.getsignal(number) for number in numbers}
-    yield noted
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return noted
 
 
 @pytest.mark.parametrize("command", ["drill", "demo"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateways.buffer_folder import LOCK, SPARE
 from runtime import processes, runs
 from runtime.settings import ROOT
 
@@ -34,6 +35,40 @@ def test_the_last_three_are_kept(tmp_path: Path) -> None:
     last = runs.last_run(tmp_path)
     assert last is not None
     assert last.name == made[-1]
+
+
+def _cut_off(data: Path) -> runs.Run:
+    run = runs.new_run(data=data)
+    run.update(state="running", began="another boot/1")
+    return run
+
+
+def test_a_run_that_was_cut_off_is_never_removed_until_it_ends(tmp_path: Path) -> None:
+    older, newer = _cut_off(tmp_path), _cut_off(tmp_path)
+    for _ in range(4):
+        _finished(tmp_path)
+    assert [run.name for run in runs.all_cut_off(tmp_path)] == [newer.name, older.name]
+    older.reopen()
+    older.update(state="stopped", stopped="2100-01-01T00:00:00.000+00:00")
+    _finished(tmp_path)
+    assert older.folder.is_dir(), "it is one of the three that were used last"
+    older.update(stopped="2020-01-01T00:00:00.000+00:00")
+    _finished(tmp_path)
+    assert [older.folder.is_dir(), newer.folder.is_dir()] == [False, True]
+
+
+def test_a_run_whose_gateway_holds_records_is_never_removed(tmp_path: Path) -> None:
+    holding, empty = _finished(tmp_path), _finished(tmp_path)
+    for run in (holding, empty):
+        left = run.logs / "buffer" / "7-1"
+        left.mkdir(parents=True)
+        for name in (LOCK, SPARE):
+            (left / name).touch()
+    (holding.logs / "buffer" / "7-1" / "trade.fill-0.000001.jsonl").write_text("a line")
+    for _ in range(4):
+        _finished(tmp_path)
+    assert [holding.folder.is_dir(), empty.folder.is_dir()] == [True, False]
+    assert set(runs.NO_RECORDS) == {LOCK, SPARE}
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"\0\0\0", b"..", b"20010101T0Z"])
