@@ -6,7 +6,6 @@ each approval is an entry that is sized, protected, ordered and filled.
 """
 
 import itertools
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import TopicPartition
 
+from commands import live
 from commands.console import CommandError, say
 from commands.live import FeedPlan, LiveSystem
 from runtime.settings import Settings
@@ -76,31 +76,11 @@ def own_system(
 ) -> Iterator[LiveSystem]:
     """A running system in `bench/` of the data folder: never the one that trades, never an
     external broker, whatever the environment says. feed None: no feed, not even a clock."""
-    kept = {name: os.environ.get(name) for name in OWN}
     folder = Settings.load().data / "bench"
-    for name in OWN:
-        os.environ.pop(name, None)
-    os.environ["QUANTUM_DATA"] = str(folder)
-    try:
-        with LiveSystem(details={"command": f"bench {purpose}"}) as system:
-            system.start(feed, workers=workers)
-            say(f"running: {system.run.folder}")
-            yield system
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-OWN = (
-    "QUANTUM_DATA",
-    "QUANTUM_KAFKA",
-    "QUANTUM_POSTGRES",
-    "QUANTUM_KAFKA_PORT",
-    "QUANTUM_POSTGRES_PORT",
-)
+    with live.own_system({"command": f"bench {purpose}"}, data=folder) as system:
+        system.start(feed, workers=workers)
+        say(f"running: {system.run.folder}")
+        yield system
 
 
 def wall_us() -> int:

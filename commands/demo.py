@@ -14,7 +14,7 @@ import typer
 from commands import halt
 from commands.console import AsJson, CommandError, ExitCode, print_json, say, stderr
 from commands.lag import lag
-from commands.live import FeedPlan, LiveSystem
+from commands.live import FeedPlan, LiveSystem, own_system
 from commands.report import print_report, report_json, settings_table
 from commands.up import speed_arguments, tell_cut_off
 from commands.values import moment
@@ -64,7 +64,7 @@ def demo(
         _settings()
     tell_cut_off()
     details = {"command": "demo", "from": first.isoformat(), "to": last.isoformat()}
-    with LiveSystem(details=details) as system:
+    with own_system(details) as system:
         logs.configure("supervisor", system.run.logs)
         system.start(plan)
         started_s = time.monotonic() - began

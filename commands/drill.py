@@ -15,7 +15,7 @@ from typing import Any
 
 from commands.console import AsJson, CommandError, ExitCode, data_console, print_json, say
 from commands.demo import MARKET
-from commands.live import FeedPlan, LiveSystem
+from commands.live import FeedPlan, LiveSystem, own_system
 from replay.log import RANK
 
 ACCOUNT = "drill"
@@ -44,7 +44,7 @@ def drill(as_json: AsJson = False) -> None:
     from runtime import logs
 
     details = {"command": "drill", "from": FIRST, "to": LAST}
-    with LiveSystem(details=details) as system:
+    with own_system(details) as system:
         logs.configure("supervisor", system.run.logs)
         files = [str(MARKET / f"{s}-1m-20210516-20210522.parquet") for s in ("BTCUSDT", "ETHUSDT")]
         system.start(FeedPlan((*files, "--from", FIRST, "--to", LAST, "--speed", SPEED)))

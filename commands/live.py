@@ -8,6 +8,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +40,9 @@ TELL_S = 10.0
 """How often a person who waits for a long start is told how far it is."""
 
 
+PORTS = ("QUANTUM_KAFKA_PORT", "QUANTUM_POSTGRES_PORT")
+"""Of embedded services, which no service of others has."""
+
 FEED = "feed"
 """Where a run's details say what its feed was told."""
 
@@ -64,7 +69,7 @@ class LiveSystem:
         self._lock: RunLock = runs.lock()
         self.run: Run = reopen or runs.new_run(build=code_digest(), details=details or {})
         if reopen:
-            reopen.update(pid=os.getpid(), state="starting", stopped=None)
+            reopen.reopen()
         self.kafka = self.settings.kafka or ""
         self.postgres = self.settings.postgres or ""
         self.interrupted = False
@@ -196,6 +201,34 @@ class LiveSystem:
         self.supervisor.stop()
         self.run.update(state="stopped", pids={}, stopped=_now())
         self._lock.release()
+
+
+@contextmanager
+def own_system(details: dict[str, Any], *, data: Path | None = None) -> Iterator[LiveSystem]:
+    """A system with services of its own: never those of the settings, whatever the environment
+    says. While it lasts neither this process nor one of its children knows of others, nor of how
+    to prove who they are to them. data: its data folder, with free ports; None: that of the
+    settings, with the ports of the settings."""
+    hidden = {name for name in os.environ if _is_of_services(name)}
+    if data is None:
+        hidden -= {name for name in hidden if name.upper() in PORTS}
+    else:
+        hidden |= {name for name in os.environ if name.upper() == "QUANTUM_DATA"}
+    kept = {name: os.environ.pop(name) for name in hidden}
+    if data is not None:
+        os.environ["QUANTUM_DATA"] = str(data)
+    try:
+        with LiveSystem(details=details) as system:
+            yield system
+    finally:
+        if data is not None:
+            del os.environ["QUANTUM_DATA"]
+        os.environ.update(kept)
+
+
+def _is_of_services(name: str) -> bool:
+    """Whether a variable says where services are, or how they are used; in capitals or not."""
+    return name.upper().startswith(("QUANTUM_KAFKA", "QUANTUM_POSTGRES"))
 
 
 class Starting:

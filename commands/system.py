@@ -59,10 +59,12 @@ def _why_not(run: Run | None) -> str:
     last = runs.last_run()
     if last is None:
         return "nothing is running here: start the system with ./quantum up, or ./quantum demo"
-    if runs.was_cut_off(last):
+    if cut_off := runs.all_cut_off():
+        newest, *others = (run.name for run in cut_off)
+        also = f"; so were {', '.join(others)}" if others else ""
         return (
-            f"nothing is running here, and the last run ({last.name}) was cut off: go on with it "
-            "by ./quantum up --resume"
+            f"nothing is running here, and run {newest} was cut off: go on with it by "
+            f"./quantum up --resume --run {newest}{also}"
         )
     return (
         f"nothing is running here: start the system with ./quantum up, or look into the last run "

@@ -1,5 +1,6 @@
 """`up` and `down`: a running system in this checkout, until it is told to stop."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -64,6 +65,8 @@ def up(
         _detached(as_json)
         return
     with LiveSystem(details={"command": "up"}, reopen=reopened) as system:
+        if resume:
+            system.run.make_last()
         logs.configure("supervisor", system.run.logs)
         system.start(plan)
         _announce(system, as_json)
@@ -94,12 +97,11 @@ def _plan_again(run: runs.Run) -> FeedPlan:
 
 
 def tell_cut_off() -> None:
-    """Say so if the last run was cut off: a new one knows nothing of what it holds."""
-    last = runs.last_run()
-    if last is not None and runs.was_cut_off(last):
+    """Name the runs that were cut off: a new one knows nothing of what they hold."""
+    for run in runs.all_cut_off():
         say(
-            f"run {last.name} was cut off, and this is another one: what that one holds it keeps; "
-            f"./quantum up --run {last.name} --resume goes on with it"
+            f"run {run.name} was cut off, and this is another one: what that one holds it keeps; "
+            f"./quantum up --run {run.name} --resume goes on with it"
         )
 
 
@@ -188,7 +190,8 @@ def down(as_json: AsJson = False) -> None:
         raise CommandError("nothing is running here", ExitCode.NOT_RUNNING)
     pid = run.record.pid
     assert pid is not None
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it has just stopped by itself
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
     while processes.alive(pid):
         if time.monotonic() > deadline:

@@ -105,6 +105,17 @@ def alive(pid: int) -> bool:
         return not Path("/proc/self").exists()
 
 
+def began(pid: int) -> str | None:
+    """When a process began: boot of the machine and clock ticks since. No two processes of one id
+    have the same. None where the system does not say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+    return f"{boot}/{ticks}"
+
+
 def port_is_free(port: int) -> bool:
     """Whether a server could listen on this port of 127.0.0.1 now."""
     with socket.socket() as probe:

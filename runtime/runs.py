@@ -1,4 +1,5 @@
-"""Runs of this checkout: `var/runs/<UTC time>`, each with its `run.json`; the last three are kept.
+"""Runs of this checkout: `var/runs/<UTC time>`, each with its `run.json`; the last three are kept,
+and those that hold what was never finished: cut off, or with records that Kafka did not take yet.
 
 One run at a time: the lock is held by the process that runs and freed by its end, however it ends.
 Other checkouts have folders, ports and locks of their own.
@@ -18,6 +19,8 @@ from runtime import processes
 from runtime.settings import Settings
 
 KEPT = 3
+NO_RECORDS = ("lock", "spare")
+"""Files of a buffer's folder that hold none (gateways/buffer_folder.py)."""
 RunState = Literal["starting", "running", "stopped", "failed"]
 
 
@@ -30,13 +33,16 @@ class RunRecord:
     """The content of `run.json`.
 
     kafka: bootstrap servers; postgres: URI; None until they are known. pid: of the supervising
-    process. pids: of all others by name. started, stopped: ISO 8601, UTC. build: of the code.
-    details: what the command wants to find again (feed, days, speed), JSON values.
+    process; began: when that began (processes.began), for after a reboot, and in each container,
+    another process has its id; None where the system does not say. pids: of all others by name.
+    started, stopped: ISO 8601, UTC. build: of the code. details: what the command wants to find
+    again (feed, days, speed), JSON values.
     """
 
     kafka: str | None = None
     postgres: str | None = None
     pid: int | None = None
+    began: str | None = None
     pids: dict[str, int] = field(default_factory=dict)
     started: str = ""
     stopped: str | None = None
@@ -67,13 +73,18 @@ class Run:
         return self.folder / "processes.json"
 
     @property
+    def buffer(self) -> Path:
+        """What the gateway wrote down while Kafka was away, in folders by process."""
+        return self.logs / "buffer"
+
+    @property
     def record(self) -> RunRecord:
         """What `run.json` says now. RunError if it cannot be read."""
         try:
             content = json.loads((self.folder / "run.json").read_text())
             known = {each.name for each in fields(RunRecord)}
             return RunRecord(**{key: value for key, value in content.items() if key in known})
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise RunError(
                 f"{self.folder / 'run.json'} cannot be read ({error}): take another run, "
                 f"{self.folder.parent} lists them."
@@ -85,19 +96,32 @@ class Run:
         self._write(record)
         return record
 
+    def reopen(self) -> None:
+        """Say that this process supervises it from now on. Take the lock first."""
+        pid = os.getpid()
+        self.update(pid=pid, began=processes.began(pid), state="starting", stopped=None)
+
+    def make_last(self) -> None:
+        """Make it the one that `last` names. Take the lock first."""
+        _write_durably(self.folder.parent / "last", self.name + "\n")
+
     def is_running(self) -> bool:
-        """Whether its supervising process lives and has not said that it stopped."""
+        """Whether its supervising process lives, no other one has its id, and it has not said that
+        it stopped."""
         record = self.record
-        return (
-            record.state in ("starting", "running")
-            and record.pid is not None
-            and processes.alive(record.pid)
-        )
+        if record.state not in ("starting", "running") or record.pid is None:
+            return False
+        if not processes.alive(record.pid):
+            return False
+        began = processes.began(record.pid)
+        return began == record.began or None in (began, record.began)
+
+    def holds_records(self) -> bool:
+        """Whether records lie in the gateway's buffer that Kafka did not take yet."""
+        return any(path.name not in NO_RECORDS for path in self.buffer.glob("*/*"))
 
     def _write(self, record: RunRecord) -> None:
-        aside = self.folder / f"run.json.{os.getpid()}"
-        aside.write_text(json.dumps(asdict(record), indent=1) + "\n")
-        aside.replace(self.folder / "run.json")
+        _write_durably(self.folder / "run.json", json.dumps(asdict(record), indent=1) + "\n")
 
 
 class RunLock:
@@ -147,7 +171,8 @@ def lock(data: Path | None = None) -> RunLock:
 def new_run(
     *, build: str = "", details: dict[str, object] | None = None, data: Path | None = None
 ) -> Run:
-    """Make a run of this process, point `last` to it and remove runs beyond the last three.
+    """Make a run of this process and point `last` to it. Runs beyond the three that were used last
+    are removed, but for those that were cut off or hold records that Kafka did not take yet.
 
     Take the lock first: of a locked data folder only.
     """
@@ -155,12 +180,14 @@ def new_run(
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(_make_folder(folder))
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    pid = os.getpid()
+    began = processes.began(pid)
     run._write(
-        RunRecord(started=started, pid=os.getpid(), build=build, details=dict(details or {}))
+        RunRecord(started=started, pid=pid, began=began, build=build, details=dict(details or {}))
     )
-    _point_last(folder, run.name)
-    for old in all_runs(data)[KEPT:]:
-        if not _runs(old):
+    run.make_last()
+    for old in sorted(all_runs(data), key=_used, reverse=True)[KEPT:]:
+        if not (_runs(old) or was_cut_off(old) or old.holds_records()):
             shutil.rmtree(old.folder, ignore_errors=True)
     return run
 
@@ -173,13 +200,13 @@ def all_runs(data: Path | None = None) -> list[Run]:
 
 
 def last_run(data: Path | None = None) -> Run | None:
-    """The run that was made last, None if there is none."""
-    pointer = _data(data) / "runs" / "last"
+    """The run that was made or resumed last, None if there is none. The newest one if the file
+    that names it says nothing of use."""
+    found = all_runs(data)
+    named = ""
     with contextlib.suppress(OSError):
-        folder = pointer.parent / pointer.read_text().strip()
-        if folder.is_dir():
-            return Run(folder)
-    return next(iter(all_runs(data)), None)
+        named = (_data(data) / "runs" / "last").read_text(errors="replace").strip()
+    return next((run for run in found if run.name == named), next(iter(found), None))
 
 
 def open_run(name: str = "last", data: Path | None = None) -> Run:
@@ -209,11 +236,25 @@ def was_cut_off(run: Run) -> bool:
         return False
 
 
+def all_cut_off(data: Path | None = None) -> list[Run]:
+    """All runs that were cut off, the newest first."""
+    return [run for run in all_runs(data) if was_cut_off(run)]
+
+
 def _runs(run: Run) -> bool:
     try:
         return run.is_running()
     except RunError:
         return False
+
+
+def _used(run: Run) -> tuple[str, str]:
+    """When it was used last, as far as it says; sorts as time does."""
+    try:
+        record = run.record
+    except RunError:
+        return "", run.name
+    return str(record.stopped or record.started), run.name
 
 
 def _data(data: Path | None) -> Path:
@@ -229,7 +270,16 @@ def _make_folder(parent: Path) -> Path:
             return folder
 
 
-def _point_last(folder: Path, name: str) -> None:
-    aside = folder / f"last.{os.getpid()}"
-    aside.write_text(name + "\n")
-    aside.replace(folder / "last")
+def _write_durably(path: Path, text: str) -> None:
+    """As a whole, and on the disk when this returns: a power cut leaves the old text or the new."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    with aside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,6 +1,7 @@
 """A broker of its own that holds three hours of the crash, as a system without workers."""
 
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -97,6 +98,16 @@ def idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Quantum:
     monkeypatch.delenv("QUANTUM_POSTGRES", raising=False)
     monkeypatch.setenv("QUANTUM_DATA", str(tmp_path))
     return Quantum()
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Handlers of signals as they were, after systems of this process."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    kept = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
 
 
 class Answering(threading.Thread):
