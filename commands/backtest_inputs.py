@@ -176,8 +176,11 @@ def _span(options: Options, candles: Sequence[Candles]) -> tuple[datetime | None
     end = moment("--to", options.end) if options.end else None
     first = _time(min(int(c.ts_ms[0]) for c in candles))
     last = _time(max(int(c.ts_ms[-1]) for c in candles) + 60_000)
-    for name, asked in (("--from", start), ("--to", end)):
-        if asked and not first <= asked <= last:
+    for name, asked, outside in (
+        ("--from", start, start and not first <= start < last),
+        ("--to", end, end and not first < end <= last),
+    ):
+        if asked and outside:
             raise ValueError(
                 f"{name} {asked:%Y-%m-%dT%H:%M}: the data go from {first:%Y-%m-%dT%H:%M} to "
                 f"{last:%Y-%m-%dT%H:%M}; choose a time between"

@@ -170,6 +170,8 @@ def test_a_bad_row_is_told_with_file_and_row(tmp_path: Path, row: str, told: str
         ((BTC, BTC), "files of a symbol must not overlap"),
         ((BTC, "--from", "2022-01-01"), "the data go from 2021-05-16T00:00 to 2021-05-23T00:00"),
         ((BTC, "--to", "2021-05-15"), "choose a time between"),
+        ((BTC, "--from", "2021-05-23"), "the data go from 2021-05-16T00:00 to 2021-05-23T00:00"),
+        ((BTC, "--to", "2021-05-16"), "the data go from 2021-05-16T00:00 to 2021-05-23T00:00"),
         ((BTC, "--from", "2021-05-18", "--to", "2021-05-18"), "is not before --to"),
         ((BTC, "--from", "2021-05-18T00:00:30"), "whole minutes only"),
         ((BTC, "--from", "noon"), "write 2021-05-19 or 2021-05-19T11:00"),
