@@ -156,10 +156,11 @@ def _sweep(
 
 
 def _tell_gaps(prepared: "Prepared") -> None:
-    """Missing candles are counted and told before anything else: nothing fills them in."""
-    from commands.backtest_report import gap_lines
+    """Missing candles are counted and told before anything else, as nothing fills them in; so is a
+    warm-up that is shorter than asked for."""
+    from commands.backtest_report import gap_lines, warm_up_lines
 
-    for line in gap_lines(prepared.backtest):
+    for line in (*gap_lines(prepared.backtest), *warm_up_lines(prepared.backtest)):
         say(line)
 
 

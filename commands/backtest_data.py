@@ -13,6 +13,7 @@ from gateways.ticks import Ticks, holds_trades, joined_ticks, read_ticks
 from replay.archive import MANIFEST
 from replay.recorded_market import recorded_market
 from replay.sources import EventLog, open_log
+from runtime.runs import RunError
 from schemas.instruments import shipped_instrument, shipped_symbols
 from schemas.market import Instrument
 from schemas.scalars import dec
@@ -42,8 +43,11 @@ def recorded(paths: Sequence[Path]) -> Data | None:
         return None
     if len(paths) > 1:
         raise ValueError(f"{name} is a recorded run: give it alone")
-    with _opened(paths[0], archive=archive) as log:
-        found = recorded_market(log)
+    try:
+        with _opened(paths[0], archive=archive) as log:
+            found = recorded_market(log)
+    except RunError as error:
+        raise ValueError(str(error)) from None
     return Data(
         names=(name,),
         candles=found.candles,

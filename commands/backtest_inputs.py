@@ -26,7 +26,7 @@ from replay.other_policy import read_policy
 from replay.report_assumptions import settings
 from schemas.market import Instrument
 from schemas.policy import PROFILES, Profile, profile_policy
-from schemas.scalars import dec, text
+from schemas.scalars import DIGITS_MAX, dec, text
 
 FUNDING_MS = FUNDING_INTERVAL_H * 3_600_000
 LATENCY_MS_MAX = 9_999
@@ -176,8 +176,11 @@ def _span(options: Options, candles: Sequence[Candles]) -> tuple[datetime | None
     end = moment("--to", options.end) if options.end else None
     first = _time(min(int(c.ts_ms[0]) for c in candles))
     last = _time(max(int(c.ts_ms[-1]) for c in candles) + 60_000)
-    for name, asked in (("--from", start), ("--to", end)):
-        if asked and not first <= asked <= last:
+    for name, asked, outside in (
+        ("--from", start, start and not first <= start < last),
+        ("--to", end, end and not first < end <= last),
+    ):
+        if asked and outside:
             raise ValueError(
                 f"{name} {asked:%Y-%m-%dT%H:%M}: the data go from {first:%Y-%m-%dT%H:%M} to "
                 f"{last:%Y-%m-%dT%H:%M}; choose a time between"
@@ -267,6 +270,11 @@ def _number(option: str, value: str) -> Decimal:
         number = Decimal("NaN")
     if not number.is_finite():
         raise ValueError(f"{option} {value}: not a number")
+    if max(number.adjusted() + 1, 1) + max(-int(number.as_tuple().exponent), 0) > DIGITS_MAX:
+        raise ValueError(
+            f"{option} {value}: written out it has more than {DIGITS_MAX} digits, which no record "
+            "takes; give fewer"
+        )
     return number
 
 

@@ -8,9 +8,9 @@ from rich.text import Text
 
 from commands.console import data_console
 from commands.report import decisions, heading, outcomes, table
-from replay.backtest import Backtest
+from replay.backtest import Backtest, warm_up_hours
 from replay.report import Report
-from replay.report_assumptions import gaps, missing
+from replay.report_assumptions import gaps, missing, warm_up
 from replay.sweep import Sweep, Variant
 
 NONE = "-"
@@ -84,6 +84,18 @@ def gap_lines(backtest: Backtest) -> list[str]:
                 "nothing is filled in"
             )
     return lines
+
+
+def warm_up_lines(backtest: Backtest) -> list[str]:
+    """One line where there is less warm-up than was asked for."""
+    if min(warm_up_hours(backtest).values()) >= backtest.warm_up_h:
+        return []
+    return [
+        (
+            f"warm-up: {warm_up(backtest)}; begin later (--from), give the candles before it, "
+            "or ask for less (--warm-up)"
+        )
+    ]
 
 
 def _span(figures: dict[str, Any]) -> str:

@@ -111,6 +111,11 @@ def span(start: str | None, end: str | None) -> tuple[datetime, datetime]:
     """The demo's days. CommandError where the shipped candles do not reach."""
     first = moment("--from", start) if start else FIRST
     last = moment("--to", end) if end else END
+    for name, asked in (("--from", first), ("--to", last)):
+        if asked.second or asked.microsecond:
+            raise CommandError(
+                f"{name} {asked:%Y-%m-%dT%H:%M:%S}: whole minutes only", ExitCode.MISUSE
+            )
     if not SHIPPED[0] + WARM_UP <= first < last <= SHIPPED[1]:
         raise CommandError(
             f"--from {first:%Y-%m-%dT%H:%M} --to {last:%Y-%m-%dT%H:%M}: the shipped candles allow "

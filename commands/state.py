@@ -66,6 +66,11 @@ def state(
         except UnknownIdError as error:
             raise CommandError(str(error)) from None
     result = asked | found.as_json()
+    if found.begins:
+        raise CommandError(
+            f"nothing was in the market at {at}: by event time the log begins at "
+            f"{found.begins[:19]}; choose a later time"
+        )
     if not result["records"]:
         raise CommandError(
             f"nothing was in the log at {at}: append times are when records were written; for the "
@@ -73,7 +78,9 @@ def state(
         )
     if account is not None and account not in result["accounts"]:
         known = ", ".join(result["accounts"]) or "none"
-        raise CommandError(f"there was no account {account} at {at}; there were: {known}")
+        raise CommandError(
+            f"there was no account {account} at {at}; there were: {known}", ExitCode.MISUSE
+        )
     if account is not None:
         result["accounts"] = {k: v for k, v in result["accounts"].items() if k == account}
     show(result, as_json, lambda: _lines(result))

@@ -40,12 +40,14 @@ def statement(
 
     try:
         with opened(archive=archive, run=run) as log:
-            made = Statements.of(log.read(TOPICS)).accounts(account)
+            statements = Statements.of(log.read(TOPICS))
+            made = statements.accounts(account)
     except StatementError as error:
         raise CommandError(str(error)) from None
     if account is not None and not made:
         raise CommandError(
-            f"there is no account {account} in {log.name}; ./quantum positions lists them",
+            f"there is no account {account} in {log.name}; there are: "
+            f"{', '.join(each.account for each in statements.accounts()) or 'none'}",
             ExitCode.MISUSE,
         )
     files = write(made, out) if out is not None else []

@@ -10,6 +10,7 @@ lists them.
 """
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -31,6 +32,8 @@ TICKS_MAX = 2**53
 """Whole ticks up to here are exact in a float."""
 MIXED_RUN = 10
 """So many steps of one larger size in a row are another interval, fewer are missing candles."""
+_SYMBOL = re.compile(r"[A-Z0-9_]{2,30}")
+"""What a record takes for one."""
 _MS_MIN, _MS_MAX = 10**11, 10**14
 """1973 to 5138: smaller stamps are seconds, larger ones microseconds."""
 
@@ -161,8 +164,15 @@ def read_funding(path: Path | str, *, symbol: str | None = None) -> FundingRates
 
 
 def symbol_of(path: Path) -> str:
-    """The symbol in a file's name; `_PERP` only says which market the data are from."""
-    return path.name.split("-")[0].split(".")[0].removesuffix("_PERP")
+    """The symbol in a file's name; `_PERP` only says which market the data are from. Raises
+    :class:`CandleFileError` where the name does not begin with one."""
+    symbol = path.name.split("-")[0].split(".")[0].removesuffix("_PERP")
+    if not _SYMBOL.fullmatch(symbol):
+        raise CandleFileError(
+            f"{path}: {symbol!r} is no symbol; rename the file: its name must begin with the "
+            "symbol in capitals, e.g. BTCUSDT-1m.csv"
+        )
+    return symbol
 
 
 def exact(value: float) -> Decimal:

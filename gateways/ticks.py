@@ -102,12 +102,12 @@ def read_ticks(path: Path | str, *, symbol: str | None = None) -> Ticks:
     quantity <= 0, times that go back, ids that do not rise.
     """
     file = Path(path)
-    name = symbol or symbol_of(file)
+    name = symbol or ""
     building = _Building()
     rows, first, last, last_id = 0, 0, 0, -1
     for batch, ids in _checked(file):
         if not rows:
-            first = int(batch.us[0])
+            name, first = name or symbol_of(file), int(batch.us[0])
         elif int(batch.us[0]) < last:
             raise _refusal(file, batch.row, f"{_back(int(batch.us[0]), last)}")
         if ids is not None:

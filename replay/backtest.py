@@ -259,6 +259,13 @@ def warm_up_start(plan: Backtest) -> datetime:
     return min(start, max(first, start - timedelta(hours=plan.warm_up_h)))
 
 
+def warm_up_hours(plan: Backtest) -> dict[str, float]:
+    """Hours of closed candles that each symbol has before the begin of trading, missing ones not
+    counted; as many as asked for or fewer."""
+    first, last = _ms(warm_up_start(plan)), _ms(_given(plan.start))
+    return {c.symbol: int(((c.ts_ms >= first) & (c.ts_ms < last)).sum()) / 60 for c in plan.candles}
+
+
 def bars(plan: Backtest) -> int:
     """Candles of all symbols in the run, warm-up included."""
     first, last = _ms(warm_up_start(plan)), _ms(_given(plan.end))

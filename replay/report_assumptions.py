@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateways.candles import Candles
-from replay.backtest import Backtest, Result
+from replay.backtest import Backtest, Result, warm_up_hours
 from schemas.market import Instrument
 from schemas.policy import profile_policy
 
@@ -83,6 +83,7 @@ def assumptions(
         Assumption("source", f"{market.words}; {', '.join(read)}"),
         Assumption("traded as", _traded(market)),
         Assumption("candles", _candles(run)),
+        Assumption("warm-up", warm_up(run)),
         Assumption("mark", "last price: the data have no mark price"),
         Assumption("path rule", _path(run)),
         Assumption("latency", _latency(run)),
@@ -135,6 +136,14 @@ def _candles(run: Backtest) -> str:
         empty = int((candles.volume[inside] == 0).sum())
         parts.append(f"{candles.symbol} {int(inside.sum()):,}, {told}, {empty} without volume")
     return "; ".join(parts) + "; nothing is filled in, timers run on"
+
+
+def warm_up(run: Backtest) -> str:
+    """How much of the warm-up that was asked for was there."""
+    had = {symbol: f"{round(hours, 2):g} h" for symbol, hours in warm_up_hours(run).items()}
+    each = [f"{symbol} {hours}" for symbol, hours in had.items()]
+    words = next(iter(had.values())) if len(set(had.values())) == 1 else ", ".join(each)
+    return f"{words} of closed candles before the first decision ({run.warm_up_h} h asked for)"
 
 
 def _path(run: Backtest) -> str:

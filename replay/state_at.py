@@ -60,6 +60,8 @@ class State:
     records: int = 0
     written_ms: int = 0
     """Append time of the last record in it."""
+    begins: str = ""
+    """Where an event time before the market's begin was asked for: that begin."""
     _early: dict[str, list[Any]] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)
 
@@ -145,12 +147,15 @@ def at_written(log: EventLog, until_ms: int) -> State:
 
 def at_event_time(log: EventLog, until: str) -> State:
     """The state before the first market or clock record later than `until` (canonical time): for
-    runs whose market was fed in order; a live system's clock and its records are ms apart."""
-    state = State()
+    runs whose market was fed in order; a live system's clock and its records are ms apart. Without
+    a record, and with `begins`, where that is the first of all: nothing was so yet."""
+    state, begun = State(), False
     for record in log.read():
         fed = record.topic in ("market", "clock")
-        if fed and record.event is not None and record.valid and record.event.time > until:
-            break
+        if fed and record.event is not None and record.valid:
+            if record.event.time > until:
+                return state if begun else State(begins=record.event.time)
+            begun = True
         _fold(state, record)
     return state
 

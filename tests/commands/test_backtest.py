@@ -94,6 +94,31 @@ def test_missing_candles_are_counted_and_told_and_never_filled_in() -> None:
     assert told["bars"] == 130
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hours", "asked"),
+    [
+        (("--to", "2021-05-16T02:00"), "0 h", 24),
+        (("--from", "2021-05-16T01:30", "--to", "2021-05-16T02:00"), "1.5 h", 24),
+        (("--to", "2021-05-17T12:00", "--warm-up", "100"), "0 h", 100),
+    ],
+)
+def test_a_warm_up_shorter_than_asked_for_is_told_with_the_remedy(
+    arguments: tuple[str, ...], hours: str, asked: int
+) -> None:
+    done = backtest(BTC, *arguments, "--json")
+    words = f"{hours} of closed candles before the first decision ({asked} h asked for)"
+    assert json.loads(done.stdout)["assumptions"]["warm-up"] == words
+    assert f"warm-up: {words}; begin later (--from)" in " ".join(done.stderr.split())
+
+
+def test_a_whole_warm_up_is_no_news_and_missing_candles_are_none_of_it() -> None:
+    done = backtest(BTC, *HOURS, "--json")
+    assert "15 h of closed" in json.loads(done.stdout)["assumptions"]["warm-up"]
+    assert "warm-up" not in done.stderr
+    done = backtest(str(GAP), "--warm-up", "1", "--from", "2023-03-24T14:01", "--json")
+    assert "warm-up: 0.02 h of closed candles" in " ".join(done.stderr.split())
+
+
 def test_options_replace_costs_and_the_report_says_so() -> None:
     told = json.loads(
         backtest(BTC, *HOURS, "--fees", "0.1,0.05", "--slippage", "3", "--latency", "400",
@@ -170,6 +195,8 @@ def test_a_bad_row_is_told_with_file_and_row(tmp_path: Path, row: str, told: str
         ((BTC, BTC), "files of a symbol must not overlap"),
         ((BTC, "--from", "2022-01-01"), "the data go from 2021-05-16T00:00 to 2021-05-23T00:00"),
         ((BTC, "--to", "2021-05-15"), "choose a time between"),
+        ((BTC, "--from", "2021-05-23"), "the data go from 2021-05-16T00:00 to 2021-05-23T00:00"),
+        ((BTC, "--to", "2021-05-16"), "the data go from 2021-05-16T00:00 to 2021-05-23T00:00"),
         ((BTC, "--from", "2021-05-18", "--to", "2021-05-18"), "is not before --to"),
         ((BTC, "--from", "2021-05-18T00:00:30"), "whole minutes only"),
         ((BTC, "--from", "noon"), "write 2021-05-19 or 2021-05-19T11:00"),
@@ -177,6 +204,9 @@ def test_a_bad_row_is_told_with_file_and_row(tmp_path: Path, row: str, told: str
         ((BTC, "--strategy", "nothing"), "there are baseline, donchian"),
         ((BTC, "--strategy", "donchian", "--yardstick"), "exclude each other"),
         ((BTC, "--equity", "0"), "give an amount above 0"),
+        ((BTC, "--equity", "1e400"), "written out it has more than 40 digits"),
+        ((BTC, "--fees", "1e-999999999"), "written out it has more than 40 digits"),
+        (("run:nothing",), "There is no run nothing"),
         ((BTC, "--fees", "free"), "--fees free: not a number"),
         ((BTC, "--fees", "1,2,3"), "TAKER or TAKER,MAKER"),
         ((BTC, "--slippage", "-1"), "outside 0 to 100"),

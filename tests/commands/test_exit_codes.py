@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from commands.app import COMMANDS
+from commands.console import CommandError
+from commands.demo import span
 from tests.commands.conftest import Quantum
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +49,17 @@ def test_without_a_system_every_command_ends_with_3_and_says_what_to_do(
     assert done.exit_code == 3
     assert "./quantum up" in done.output
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [("2021-05-19T11:00:30", None), (None, "2021-05-19T11:00:00.5")],
+)
+def test_the_demo_takes_whole_minutes_only(start: str | None, end: str | None) -> None:
+    with pytest.raises(CommandError) as refused:
+        span(start, end)
+    assert refused.value.code == 2
+    assert str(refused.value).endswith("whole minutes only")
 
 
 def test_a_broker_that_does_not_answer_is_exit_code_3(

@@ -126,4 +126,6 @@ def test_statement_writes_a_table_of_each_kind_for_each_account(
         assert tables["days"][-1]["closing_equity"] == text(equity)
     done = quantum("statement", "--account", "nobody")
     assert done.exit_code == 2
-    assert "there is no account nobody" in " ".join(done.stderr.split())
+    said = " ".join(done.stderr.split())
+    assert "there is no account nobody" in said
+    assert said.endswith(f"there are: {', '.join(told['accounts'])}")

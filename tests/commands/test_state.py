@@ -48,7 +48,7 @@ def test_a_time_with_a_zone_is_that_instant(quantum: Quantum) -> None:
 
 def test_an_account_that_was_not_there_is_named(quantum: Quantum) -> None:
     done = quantum("state", "--at", "2021-05-19T13:10", "--event-time", "--account", "nobody")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "no account nobody" in done.stderr
 
 
@@ -56,5 +56,9 @@ def test_a_time_before_the_log_and_an_unknown_id_are_refused(quantum: Quantum) -
     early = quantum("state", "--at", "2021-05-19T13:10")
     assert early.exit_code == 1
     assert "--event-time" in early.stderr
+    for more in ((), ("--json",), ("--account", "main")):
+        early = quantum("state", "--at", "2019-01-01", "--event-time", *more)
+        assert early.exit_code == 1
+        assert "by event time the log begins at 2021-05-" in " ".join(early.stderr.split())
     assert quantum("state", "--at", "00000000-1111").exit_code == 1
     assert quantum("state", "--at", "00000000-1111", "--event-time").exit_code == 2

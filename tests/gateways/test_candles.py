@@ -93,6 +93,21 @@ def test_an_empty_file_and_one_that_is_not_there_are_refused(tmp_path: Path) -> 
         read_candles(tmp_path / "nothing.parquet")
 
 
+@pytest.mark.parametrize(
+    "name", ["BTCUSDT ok copy.csv", "btcusdt-1m.csv", "noname.csv", "a[1].csv", "_PERP-1m.csv"]
+)
+def test_a_name_that_begins_with_no_symbol_is_refused(tmp_path: Path, name: str) -> None:
+    file = csv(tmp_path, GOOD).rename(tmp_path / name)
+    rates = tmp_path / "rates" / name
+    rates.parent.mkdir()
+    rates.write_text(f"ts,rate\n{T0},0.0001\n")
+    for read, path in ((read_candles, file), (read_funding, rates)):
+        with pytest.raises(CandleFileError, match="must begin with the symbol in capitals") as no:
+            read(path)
+        assert str(no.value).startswith(str(path))
+    assert read_candles(file, symbol="BTCUSDT").symbol == "BTCUSDT"
+
+
 def test_a_broken_parquet_file_is_refused_in_one_line(tmp_path: Path) -> None:
     broken = tmp_path / EXCERPT.name
     broken.write_bytes(EXCERPT.read_bytes()[:-200] + b"\0" * 200)

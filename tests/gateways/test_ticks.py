@@ -166,6 +166,13 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
         read_ticks(broken)
 
 
+def test_a_name_that_begins_with_no_symbol_is_refused(tmp_path: Path) -> None:
+    path = parquet(tmp_path, "xusdt-aggTrades-1-1.parquet")
+    with pytest.raises(CandleFileError, match="must begin with the symbol in capitals"):
+        read_ticks(path)
+    assert read_ticks(path, symbol="XUSDT").symbol == "XUSDT"
+
+
 def test_files_that_follow_one_another_are_one_run(tmp_path: Path) -> None:
     first = read_ticks(parquet(tmp_path, "XUSDT-aggTrades-1-1.parquet"))
     later = columns()["ts_us"]

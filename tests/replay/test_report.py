@@ -128,12 +128,13 @@ def test_every_assumption_that_definitions_ask_for_is_told() -> None:
     wanted = {
         "source", "traded as", "candles", "mark", "path rule", "latency", "costs BTCUSDT",
         "costs ETHUSDT", "impact", "participation", "funding", "stop and target", "venue faults",
-        "costs x2, x3", "variants tried", "open at the end",
+        "costs x2, x3", "variants tried", "open at the end", "warm-up",
     }  # fmt: skip
     assert set(told) == wanted
     assert "BTCUSDT spot" in told["source"]
     assert "brackets and filters as of 2021-05-01" in told["costs BTCUSDT"]
     assert "none for ETHUSDT" in told["funding"]
+    assert told["warm-up"] == ("16 h of closed candles before the first decision (16 h asked for)")
     assert told["variants tried"] == "6, all of them printed"
 
 
