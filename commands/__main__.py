@@ -10,8 +10,20 @@ LISTING = {"-h", "--help", "--show-completion", "--install-completion"}
 """Before any command: what takes the names of all commands and nothing behind them."""
 
 
+INTERRUPTED = 130
+"""ExitCode.INTERRUPTED, for interrupts that come before the module that has it is there."""
+
+
 def main() -> None:
-    """Run the command line; ends the process with its exit code."""
+    """Run the command line; ends the process with its exit code. What is imported first takes long
+    enough for a Ctrl-C: nothing has begun then, and nothing is said."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _run() -> None:
     from commands.app import COMMANDS, create
 
     words = typed(os.environ) if COMPLETING in os.environ else sys.argv[1:]

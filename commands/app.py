@@ -105,7 +105,8 @@ HELP = """\b
 
 An event-sourced trading system: Kafka is the authority, every decision can be explained.
 
-Every command has --json. Exit codes: 0 ok, 1 failed, 2 misuse, 3 not running, 4 refused.
+Every command has --json.
+Exit codes: 0 ok, 1 failed, 2 misuse, 3 not running, 4 refused, 130 interrupted.
 """
 
 

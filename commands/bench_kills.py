@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import TopicPartition
 
 from commands.bench_world import own_system
-from commands.console import CommandError, say
+from commands.console import CommandError, ExitCode, say
 from commands.demo import END, FIRST, demo_plan
 from commands.live import LiveSystem
 from runtime.supervisor import Supervisor
@@ -70,7 +70,7 @@ class Clock:
 def _look(system: LiveSystem) -> None:
     system.check()
     if system.interrupted:
-        raise CommandError("interrupted; everything is stopped")
+        raise CommandError("interrupted; everything is stopped", ExitCode.INTERRUPTED)
     if error := system.feed_error():
         raise CommandError(f"the feed stopped: {error}")
     if system.feed_done():

@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 from commands.bench_log import Message, Template, accounts_for, cut, messages, produce, producer
 from commands.bench_machine import cpu_seconds
 from commands.bench_world import own_system
-from commands.console import CommandError, say
+from commands.console import CommandError, ExitCode, say
 from commands.live import LiveSystem, health
 from domain.processors import build
 from domain.source import Source
@@ -234,7 +234,7 @@ def report(system: LiveSystem, reader: Any, worker: str, known: str) -> dict[str
         message = reader.poll(0.01)
         system.check()
         if system.interrupted:
-            raise CommandError("interrupted; everything is stopped")
+            raise CommandError("interrupted; everything is stopped", ExitCode.INTERRUPTED)
         if message is None or message.error() is not None:
             continue
         told: dict[str, Any] = orjson.loads(message.value())

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from commands.bench_world import own_system
-from commands.console import CommandError, say
+from commands.console import CommandError, ExitCode, say
 from commands.lag import ProgressBoard
 from commands.live import DATA, FeedPlan, LiveSystem
 from replay.log import ends
@@ -86,7 +86,7 @@ def _watch(system: LiveSystem, seconds: float) -> dict[str, Series]:
     while (now := time.monotonic()) - began < seconds and system.feed_done() is None:
         system.check()
         if system.interrupted:
-            raise CommandError("interrupted; everything is stopped")
+            raise CommandError("interrupted; everything is stopped", ExitCode.INTERRUPTED)
         if (why := system.feed_error()) is not None:
             raise CommandError(f"the feed ended: {why}")
         if now - looked >= EVERY_S:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import TopicPartition
 
 from commands import live
-from commands.console import CommandError, say
+from commands.console import CommandError, ExitCode, say
 from commands.live import FeedPlan, LiveSystem
 from runtime.settings import Settings
 from schemas.codec import decode, encode
@@ -228,7 +228,7 @@ class World:
         """One round of the supervisor; CommandError when the person interrupts."""
         self.system.check()
         if self.system.interrupted:
-            raise CommandError("interrupted; everything is stopped")
+            raise CommandError("interrupted; everything is stopped", ExitCode.INTERRUPTED)
 
 
 def _head(kind: str, at_us: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     MISUSE = 2
     NOT_RUNNING = 3
     REFUSED = 4
+    INTERRUPTED = 130
 
 
 class CommandError(Exception):
@@ -58,7 +59,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.", ca
 
 PIPE_WIDTH = 160
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-stderr = Console(stderr=True, highlight=False)
+stderr = Console(stderr=True, highlight=False, emoji=False)
 
 
 def say(text: str) -> None:
@@ -79,7 +80,8 @@ def show(data: Any, as_json: bool, render: Callable[[], Any]) -> None:
 
 def data_console() -> Console:
     """A console on stdout as it is now; wide where it is no terminal, so that pipes get it all."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(highlight=False, emoji=False, width=width)
 
 
 def print_json(data: Any) -> None:
@@ -98,7 +100,7 @@ class Commands(TyperGroup):
         except BrokenPipeError:  # the reader of our output has gone: nothing to say
             os._exit(ExitCode.OK)
         except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
         except Exception as error:
             if hasattr(error, "exit_code"):  # misuse: typer says it well
                 raise

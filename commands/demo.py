@@ -157,7 +157,7 @@ def _watch(system: LiveSystem, span: tuple[str, str], *, plain: bool) -> dict[st
         while True:
             system.check()
             if system.interrupted:
-                raise CommandError("interrupted; everything is stopped", ExitCode.FAILED)
+                raise CommandError("interrupted; everything is stopped", ExitCode.INTERRUPTED)
             if error := system.feed_error():
                 raise CommandError(f"the feed stopped: {error}")
             if done := system.feed_done():

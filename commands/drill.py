@@ -126,7 +126,7 @@ class _Watch:
         while time.monotonic() < deadline:
             self.system.check()
             if self.system.interrupted:
-                raise CommandError("interrupted; everything is stopped", ExitCode.FAILED)
+                raise CommandError("interrupted; everything is stopped", ExitCode.INTERRUPTED)
             if found := self.tail.poll(POLL_S):
                 self._records += [record for record in found if record.event is not None]
                 self._records.sort(key=lambda each: (each.timestamp_ms, RANK[each.topic]))

@@ -95,7 +95,7 @@ def build(
         body["items"] = [
             {"id": part_id(identity, ordinal), **item} for ordinal, item in enumerate(items)
         ]
-        symbols = {name for item in items if isinstance(name := item.get("symbol"), str)}
+        symbols = {symbol for item in items if isinstance(symbol := item.get("symbol"), str)}
         if len(symbols) == 1:
             subject = f"{account}/{symbols.pop()}"
     record = {

@@ -61,7 +61,8 @@ def rebuild(
     except KeyboardInterrupt:
         raise CommandError(
             "interrupted; the live tables are as they were, and `quantum rebuild` goes on from "
-            "what is loaded"
+            "what is loaded",
+            ExitCode.INTERRUPTED,
         ) from None
     show(asdict(result), as_json, lambda: _lines(result))
     if result.equal is False:

@@ -146,9 +146,10 @@ def _announce(system: LiveSystem, as_json: bool) -> None:
 
 def _detached(as_json: bool) -> None:
     arguments = [a for a in sys.argv[1:] if a not in ("--detach", "--json")]
-    log = Settings.load().data / "up.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    with runs.lock():  # or it says, before anything starts, why nothing can run here
+        log = Settings.load().data / "up.log"
+        output = log.open("ab")
+    with output:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "commands", *arguments],
             stdin=subprocess.DEVNULL,
@@ -156,6 +157,20 @@ def _detached(as_json: bool) -> None:
             stderr=output,
             start_new_session=True,
         )
+    try:
+        run = _awaited(child, log)
+    except KeyboardInterrupt:
+        _call_off(child, log)
+        raise CommandError("interrupted; nothing runs", ExitCode.INTERRUPTED) from None
+    if as_json:
+        record = run.record
+        print_json({"run": run.name, "kafka": record.kafka, "postgres": record.postgres})
+    say(f"running in the background: run {run.name}; stop it with ./quantum down")
+    halt.warn()
+
+
+def _awaited(child: "subprocess.Popen[bytes]", log: Path) -> runs.Run:
+    """The run of a child, once it runs. CommandError where it does not come to that."""
     said, deadline = -1, 0.0
     while True:
         if (size := log.stat().st_size) != said:  # a long start says how far it is
@@ -164,18 +179,25 @@ def _detached(as_json: bool) -> None:
             break
         run = runs.running()
         if run and run.record.state == "running" and run.record.pid == child.pid:
-            record = run.record
-            if as_json:
-                print_json({"run": run.name, "kafka": record.kafka, "postgres": record.postgres})
-            say(f"running in the background: run {run.name}; stop it with ./quantum down")
-            halt.warn()
-            return
+            return run
         if child.poll() is not None:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise CommandError(f"it did not start: {' '.join(last)} (see {log})")
         time.sleep(POLL_S)
     os.kill(child.pid, signal.SIGTERM)
     raise CommandError(f"it did not start, and said nothing for {START_S:.0f} s: see {log}")
+
+
+def _call_off(child: "subprocess.Popen[bytes]", log: Path) -> None:
+    """End a child whose start was interrupted; returns when it has ended. CommandError if not."""
+    say("interrupted: stopping what was started")
+    child.terminate()
+    try:
+        child.wait(START_S)  # a start goes on to where it looks, before it stops
+    except subprocess.TimeoutExpired:
+        raise CommandError(
+            f"interrupted, but process {child.pid} did not stop within {START_S:.0f} s: see {log}"
+        ) from None
 
 
 def down(as_json: AsJson = False) -> None:

@@ -41,7 +41,7 @@ class LiveView:
         console: Console | None = None,
     ) -> None:
         self.bootstrap = bootstrap
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or Console(stderr=True, highlight=False, emoji=False)
         self.plain = (not self.console.is_terminal) if plain is None else plain
         self.span = span
         self.title = f"run {run}" if run else ""

@@ -144,6 +144,12 @@ class AccountSummary:
     nav: Nav = field(default_factory=Nav)
     curve: deque[Decimal] = field(default_factory=lambda: deque(maxlen=CURVE_POINTS))
 
+    @property
+    def exists(self) -> bool:
+        """Whether a policy opened it, or anything was ordered, filled or booked for it."""
+        booked = self.equity_last is not None
+        return self.policy is not None or booked or bool(self.orders) or self.fills > 0
+
     # ------------------------------------------------------------------ folding
 
     def on_verdict(self, verdict: Verdict) -> None:

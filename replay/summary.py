@@ -137,7 +137,7 @@ class Summary:
         self.time = EPOCH_TEXT
         self.started = ""
         """Time of the first price: trading begins."""
-        self.accounts: dict[str, AccountSummary] = {}
+        self._named: dict[str, AccountSummary] = {}
         self.prices: dict[str, PriceLine] = {}
         self.points: dict[str, Points] = {}
         self.hours: dict[str, HourlyRange] = {}
@@ -195,9 +195,9 @@ class Summary:
 
     def account(self, name: str) -> AccountSummary:
         """The account's figures, made when it is first heard of."""
-        known = self.accounts.get(name)
+        known = self._named.get(name)
         if known is None:
-            known = self.accounts[name] = AccountSummary(name, self.points)
+            known = self._named[name] = AccountSummary(name, self.points)
         return known
 
     # ------------------------------------------------------------------ market
@@ -366,6 +366,12 @@ class Summary:
                 assert isinstance(item, OrderEndItem)
 
     # ------------------------------------------------------------------ asking
+
+    @property
+    def accounts(self) -> dict[str, AccountSummary]:
+        """Accounts that there are. A name that was only mistyped in a request is none: topics come
+        in any order, so that is known of it when it is asked for."""
+        return {name: each for name, each in self._named.items() if each.exists}
 
     @property
     def marks(self) -> dict[str, Decimal]:

@@ -6,7 +6,6 @@ what the venue says is open. What is there but cannot be read counts as `entries
 person with nothing but a shell may stop new risk with ``touch var/halt.json``.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -113,13 +112,27 @@ class HaltFile:
         return parse(content, 0)
 
     def lift(self) -> Halt | None:
-        """Take the file away; the halt it was, None if there was none. OSError."""
+        """Take the file away; the halt it was, None if there was no file. OSError."""
         halt = self.look()
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
-            self._sync_folder()
         self._seen = ()
+        try:
+            self.path.unlink()
+        except OSError:  # a file system that cannot be written to says so of what is not there too
+            if self._may_be_there():
+                raise
+            return None
+        self._sync_folder()
         return halt
+
+    def _may_be_there(self) -> bool:
+        """False only where it is certain that there is no file."""
+        try:
+            os.lstat(self._name)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def _sync_folder(self) -> None:
         folder = os.open(self._folder, os.O_RDONLY)

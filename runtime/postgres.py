@@ -45,6 +45,8 @@ OPTIONS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
+CAUSES = ("No space left", "FATAL", "could not")
+"""What stands in the line of initdb that says why it failed, the surest first."""
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
 
@@ -157,10 +159,11 @@ class EmbeddedPostgres(Service):
             extra_groups=None if self._owner is None else [],
         )
         if done.returncode != 0:
-            reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            cause = _cause(done.stderr)
+            remedy = "Free some space" if CAUSES[0] in cause else "Remove that folder"
             raise ServiceError(
-                f"Postgres could not be set up in {self.folder}: {reason}. Remove that folder, or "
-                "set QUANTUM_DATA to another one."
+                f"Postgres could not be set up in {self.folder}: {cause}. {remedy}, or set "
+                "QUANTUM_DATA to another one."
             )
         scratch.rename(self.data)
 
@@ -201,6 +204,16 @@ class EmbeddedPostgres(Service):
         causes = re.findall(r"(?:FATAL|PANIC|ERROR): +(.*)", said)
         cause = causes[-1] if causes else "no reason given"
         return ServiceError(f"Postgres ended with code {self.exit_code}: {cause}. See {self.log}.")
+
+
+def _cause(said: str) -> str:
+    """The line in which initdb says why it failed: the last ones say what it tidied up."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith("initdb: removing")]
+    for words in CAUSES:
+        if found := next((line for line in kept if words in line), None):
+            return re.sub(r".*(FATAL|PANIC): +", "", found).strip()
+    return kept[-1].strip() if kept else "no output"
 
 
 def _binaries() -> Path:

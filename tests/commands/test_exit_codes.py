@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands.app import COMMANDS
-from commands.console import CommandError
+from commands.console import CommandError, show
 from commands.demo import span
 from tests.commands.conftest import Quantum
 
@@ -102,6 +102,14 @@ def test_words_for_the_record_that_are_no_utf_8_are_misuse(idle: Quantum, option
     assert "is no UTF-8" in done.output
 
 
+def test_words_between_colons_are_said_as_they_were_typed(
+    idle: Quantum, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "There is no run :smile:." in idle("up", "--run", ":smile:").stderr
+    show([], as_json=False, render=lambda: "why: :smile:")
+    assert capsys.readouterr().out == "why: :smile:\n"
+
+
 def test_an_unexpected_error_is_one_line_and_a_log(
     idle: Quantum, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +137,7 @@ def test_help_starts_with_examples(idle: Quantum, command: str) -> None:
 def test_the_help_names_the_tests_and_the_exit_codes(idle: Quantum) -> None:
     done = idle("--help")
     assert "./quantum test" in done.stdout
-    assert "3 not running" in " ".join(done.stdout.split())
+    assert "4 refused, 130 interrupted" in " ".join(done.stdout.split())
 
 
 def test_as_a_process_data_goes_to_stdout_and_words_to_stderr(

@@ -54,4 +54,5 @@ def test_a_file_that_cannot_be_written_is_named_with_what_is_left_to_do(data: Pa
     data.write_text("no folder")
     said = halt("--operator", "ann", code=1)
     assert f"{data / 'halt.json'} cannot be written" in said.replace("\n", "")
+    assert halt("--lift")["lifted"] is None, "there is no file, so there is no halt"
     assert "Free some space or mend the folder" in said.replace("\n", " ")

@@ -29,6 +29,9 @@ def test_a_record_that_is_wrong_is_not_sent_and_the_field_is_named(quantum: Quan
         (("symbol=BTCUSDT", "side=UP", "confidence=0.5"), "side"),
         (("symbol=BTCUSDT", "colour=red"), "no field colour"),
         (("symbol",), "key=value"),
+        (("symbol=BTCUSDT", "side=BUY", "confidence=NaN"), "signal was not sent"),
+        (("symbol=", "side=BUY", "confidence=0.5"), "signal was not sent"),
+        ((), "signal was not sent"),
     ):
         done = quantum("send", "signal", *fields)
         assert done.exit_code == 2

@@ -50,6 +50,27 @@ def test_verdicts_orders_and_fills_are_counted_by_account() -> None:
         assert sum(a.fills for a in summary.accounts.values()) == len(fills) > 0
 
 
+def test_a_name_mistyped_in_a_request_is_no_account() -> None:
+    told = [
+        event.model_copy(update={"partitionkey": "mian"})
+        for event in _events()
+        if event.partitionkey == "main"
+        and event.type in ("trade.signal.published.v1", "trade.signal.judged.v1")
+        and all(getattr(item, "verdict", "rejected") == "rejected" for item in event.data.items)
+    ]
+    assert {event.type[13:] for event in told} == {"published.v1", "judged.v1"}
+    for events in ((*told, *_events()), (*_events(), *told)):  # topics come in any order
+        summary = Summary.of(events)
+        assert set(summary.accounts) == {"main", "hot", "probe"}
+        assert set(summary_json(summary)["accounts"]) == {"main", "hot", "probe"}
+    assert Summary.of([*told, *told]).accounts == {}
+
+
+def test_an_account_is_there_before_its_policy_was_read() -> None:
+    later = [event for event in _events() if event.type != "policy.changed.v2"]
+    assert set(Summary.of(later).accounts) == {"main", "hot", "probe"}
+
+
 def test_equity_is_transfers_plus_realised_minus_fees_plus_funding_plus_unrealised() -> None:
     summary = Summary.of(crash_events())
     for name, account in summary.accounts.items():

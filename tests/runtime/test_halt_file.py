@@ -1,7 +1,9 @@
 """The halt file: whatever stands there halts, and nothing that stands there stops the gateway."""
 
+import errno
 import json
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -38,6 +40,24 @@ def test_what_is_written_is_in_force_for_every_reader_until_it_is_lifted(
     assert other.lift() == written
     assert file.look() is None
     assert file.lift() is None, "there was none"
+
+
+@pytest.mark.parametrize("error", [errno.EROFS, errno.ENOTDIR, errno.EACCES])
+def test_only_a_file_that_is_there_is_a_halt_that_cannot_be_lifted(
+    file: HaltFile, error: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        assert file.lift() is None, "there is no file, whatever its removal says"
+    written = file.write("all", **WHO)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        with pytest.raises(OSError, match=re.escape(os.strerror(error))):
+            file.lift()
+    assert file.look() == written
 
 
 def test_a_later_halt_takes_the_place_of_the_one_before_at_the_next_look(file: HaltFile) -> None:

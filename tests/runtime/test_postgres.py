@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 import psycopg
@@ -110,6 +111,40 @@ def test_an_interrupted_set_up_is_done_anew(short_path: Path) -> None:
     (short_path / "postgres" / "data.new" / "base").mkdir(parents=True)
     server.prepare()
     assert (server.data / "PG_VERSION").read_text().strip() == "18"
+
+
+FULL_DISK = """\
+2026-11-22 18:48:17.419 UTC [47] FATAL:  could not write to file "pg_wal/x.47": No space left
+child process exited with exit code 1
+initdb: removing contents of data directory "/data/postgres/data.new"
+"""
+NO_CONFIG = """\
+initdb: error: could not write file "/d/postgresql.conf": No space left on device
+initdb: removing data directory "/d"
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (FULL_DISK, 'could not write to file "pg_wal/x.47": No space left'),
+        (NO_CONFIG, 'could not write file "/d/postgresql.conf": No space left on device'),
+        ("initdb: error: bad locale\ninitdb: removing it\n", "initdb: error: bad locale"),
+        ("initdb: removing it\n", "no output"),
+    ],
+)
+def test_a_set_up_that_fails_is_told_with_its_cause(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, cause: str
+) -> None:
+    def failed(*_: object, **__: object) -> "subprocess.CompletedProcess[str]":
+        return subprocess.CompletedProcess([], 1, "", said)
+
+    monkeypatch.setattr(subprocess, "run", failed)
+    with pytest.raises(ServiceError) as raised:
+        EmbeddedPostgres(short_path / "postgres").prepare()
+    remedy = "Free some space" if "No space" in cause else "Remove that folder"
+    assert f"{cause}. {remedy}, or set QUANTUM_DATA" in str(raised.value)
+    assert "removing" not in str(raised.value)
 
 
 def test_a_folder_of_another_version_of_postgres_is_refused(short_path: Path) -> None:

@@ -144,13 +144,30 @@ def test_a_taken_port_is_named(running: Checkout) -> None:
         assert left_nothing(data)
 
 
-def test_a_data_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:
+def test_an_interrupted_start_in_the_background_leaves_nothing() -> None:
+    with scratch() as data:
+        away = Checkout(data)
+        process = away.start("up", "--detach")
+        wait_until(lambda: runs.running(data) is not None, "it begins", seconds=60)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=150)
+        assert process.returncode == 130, err
+        assert "Traceback" not in out + err
+        assert "interrupted; nothing runs" in err
+        assert left_nothing(data)
+
+
+@pytest.mark.parametrize("options", [(), ("--detach",)], ids=["up", "detached"])
+def test_a_data_folder_that_cannot_be_one_is_named(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
     place = tmp_path / "file"
     place.touch()
-    _, err = Checkout(place).run("up", code=1, timeout_s=60)
+    _, err = Checkout(place).run("up", *options, code=1, timeout_s=60)
     said = " ".join(err.split())
     assert f"{place} cannot be written to" in said
     assert "set QUANTUM_DATA" in said
+    assert "details:" not in said
 
 
 @pytest.mark.parametrize("command", ["status", "up"])
