@@ -1,6 +1,7 @@
 """Goal: charts stay readable, whatever the length of a run and the number of its trades."""
 
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from commands import backtest_charts
 from commands.backtest_html import page
 from commands.backtest_svg import DAY_US, HOUR_US, round_times, round_values, stepped, thinned
+from replay.backtest import run
 from replay.report import report
-from tests.replay.backtests import crash_result
+from tests.replay.backtests import crash_plan, crash_result, stopped_result
 
 START = 1_621_382_400_000_000
 VOID = {"meta"}
@@ -40,6 +42,24 @@ def test_the_page_is_well_formed_and_draws_each_trade() -> None:
     drawn = text.count("<circle class=")
     assert drawn == 2 * len(made.trades)  # at two widths
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+
+
+def test_the_page_says_what_safety_did_and_what_is_open() -> None:
+    made = report(stopped_result())
+    text = page(made)
+    assert made.figures["standing"] in text
+    assert "EMERGENCY" in text
+    assert "The last emergency is latched." in text
+    assert "latched" not in page(report(crash_result()))
+    still = report(run(crash_plan(end=datetime(2021, 5, 19, 14, 17, tzinfo=UTC))))
+    shown = page(still)
+    balance = Balance()
+    balance.feed(shown)
+    assert balance.open == []
+    assert "<h2>Open at the end</h2>" in shown
+    assert all(f"{float(p['entry']):,.6g}" in shown for p in still.figures["positions"])
+    for name in ("fees", "funding", "realised", "unrealised", "final_equity"):
+        assert f"{float(still.figures[name]):,.2f}" in shown
 
 
 def test_too_many_trades_become_bars_and_too_many_steps_means(

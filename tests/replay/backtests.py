@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from domain.strategies.book import book_policy, parse_book
 from gateways.candle_sets import read_market, read_rates
 from gateways.candles import Candles
 from replay.backtest import Backtest, Result, run
@@ -45,3 +47,12 @@ def crash_plan(**changes: Any) -> Backtest:
 @cache
 def crash_result() -> Result:
     return run(crash_plan())
+
+
+@cache
+def stopped_result() -> Result:
+    """Three times equity, held into the crash: the breaker trips."""
+    book = parse_book("long:3")
+    policy = dict(book_policy(book, Decimal(10_000)))
+    end = datetime(2021, 5, 19, 14, tzinfo=UTC)
+    return run(crash_plan(end=end, strategy=book.strategy, policy=policy))

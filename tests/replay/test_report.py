@@ -11,12 +11,13 @@ import pytest
 
 from gateways.candles import Candles
 from replay.backtest import run
+from replay.equity_curve import CandlePoints
 from replay.report import costs, report, warning
 from replay.report_assumptions import assumptions
 from replay.report_trades import TradeRow, ambiguous, fill_costs
-from schemas.positions import EquityItem, PositionUpdated
-from schemas.scalars import dec
-from tests.replay.backtests import crash_plan, crash_result
+from schemas.positions import EquityItem, PositionItem, PositionUpdated
+from schemas.scalars import dec, micros
+from tests.replay.backtests import crash_plan, crash_result, stopped_result
 
 KEYS = {
     "bars", "seconds", "bars_per_second", "trades", "final_equity", "max_drawdown_pct",
@@ -55,6 +56,58 @@ def test_a_run_that_ends_within_an_hour_is_marked_at_its_last_point() -> None:
     assert figures["open_positions"] > 0
     growth = float(figures["final_equity"]) / float(figures["start_equity"])
     assert figures["statistics"]["return_pct"] == pytest.approx(100 * (growth - 1), abs=1e-3)
+
+
+def test_why_nothing_was_opened_any_more_is_said_with_what_safety_did() -> None:
+    figures = report(stopped_result()).figures
+    assert figures["trading_state"] == "HALTED"
+    assert figures["safety"][-1]["level"] == "STOP"
+    (emergency,) = figures["emergencies"]
+    assert emergency["activated_at"] <= emergency["flat_at"]
+    assert emergency["reset_at"] is None
+    assert figures["standing"] == (
+        "The run ended HALTED (governor STOP by drawdown; emergency latched): nothing was opened "
+        f"after {max(t['opened_at'] for t in figures['trade_list'])[:16].replace('T', ' ')} UTC."
+    )
+    assert json.loads(json.dumps(figures)) == figures
+    quiet = report(crash_result()).figures
+    assert (quiet["standing"], quiet["emergencies"]) == (None, [])
+
+
+def test_open_positions_are_listed_as_the_account_holds_them() -> None:
+    figures = report(run(crash_plan(end=datetime(2021, 5, 19, 14, 17, tzinfo=UTC)))).figures
+    assert len(figures["positions"]) == figures["open_positions"] > 0
+    unrealised = sum((dec(p["unrealised"]) for p in figures["positions"]), Decimal(0))
+    assert unrealised == dec(figures["unrealised"])
+
+
+def test_exposure_counts_every_price_for_as_long_as_it_stood() -> None:
+    """Walked in steps of a quarter of a second, which is when fills come."""
+    result = stopped_result()
+    made = report(result)
+    points = [CandlePoints(c, made.end_us) for c in result.backtest.candles]
+    times = np.arange(made.start_us, made.end_us, 250_000)
+    marks = {}
+    for each in points:
+        at, prices = each.between(made.start_us - 60_000_000, made.end_us)
+        marks[each.candles.symbol] = prices[np.searchsorted(at, times, side="right") - 1]
+    held = {symbol: np.zeros(len(times)) for symbol in marks}
+    base = np.zeros(len(times))
+    for stored in result.records:
+        if isinstance(stored.event, PositionUpdated):
+            later = times >= micros(stored.event.time)
+            for item in stored.event.data.items:
+                if isinstance(item, PositionItem):
+                    held[item.symbol][later] = float(item.quantity)
+                elif isinstance(item, EquityItem):
+                    worth = sum(
+                        held[s][-1] * float(mark) for s, mark in item.marks.items() if s in held
+                    )
+                    base[later] = float(item.equity) - worth
+    gross = sum(abs(held[symbol]) * mark for symbol, mark in marks.items())
+    equity = base + sum(held[symbol] * mark for symbol, mark in marks.items())
+    exposure = 100 * float(np.mean(gross / np.where(equity > 0, equity, np.inf)))
+    assert made.figures["statistics"]["exposure_pct"] == pytest.approx(exposure, rel=1e-4)
 
 
 def test_sides_add_up_to_all_trades() -> None:
