@@ -140,6 +140,8 @@ class Summary:
         self._named: dict[str, AccountSummary] = {}
         self.prices: dict[str, PriceLine] = {}
         self.points: dict[str, Points] = {}
+        self.all_prices = True
+        """Whether every price is folded in; without, nobody knows how deep a drawdown was."""
         self.hours: dict[str, HourlyRange] = {}
         self.instruments: dict[str, Instrument] = {}
         self.marks_given = False
