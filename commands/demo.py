@@ -167,7 +167,7 @@ def _watch(system: LiveSystem, span: tuple[str, str], *, plain: bool) -> dict[st
 
 def read_run(kafka: str) -> tuple[Summary, list[int]]:
     """Summary of all valid records, and broker milliseconds from each signal to its order."""
-    summary = Summary()
+    summary = Summary(walked=True)
     signals: dict[str, int] = {}
     verdicts: dict[str, int] = {}
     latencies: list[int] = []

@@ -29,7 +29,6 @@ def current(bootstrap: str) -> Summary:
 
 def _fold(bootstrap: str, topics: tuple[Topic, ...]) -> Summary:
     summary = Summary()
-    summary.all_prices = False
     for record in read_kafka(bootstrap, topics):
         if record.valid and record.event is not None:
             summary.fold(record.event)

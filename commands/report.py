@@ -112,14 +112,14 @@ def _result(summary: Summary) -> Table:
     marks = summary.marks
     for name, account in _accounts(summary):
         start, equity = account.booked("transfers"), account.equity(marks)
-        trades = len(account.trades)
+        trades, deepest = len(account.trades), account.drawdown_max_pct
         factor = account.profit_factor
         made.add_row(
             name,
             _money(start),
             _money(equity),
             _signed(100 * (equity - start) / start) if start else "-",
-            f"{account.drawdown_max_pct:.2f}",
+            "-" if deepest is None else f"{deepest:.2f}",
             str(trades),
             f"{100 * account.wins / trades:.0f}" if trades else "-",
             "-" if factor is None else f"{factor:.2f}",

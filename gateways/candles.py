@@ -23,6 +23,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
+from schemas.scalars import SYMBOL_PATTERN
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -32,8 +34,7 @@ TICKS_MAX = 2**53
 """Whole ticks up to here are exact in a float."""
 MIXED_RUN = 10
 """So many steps of one larger size in a row are another interval, fewer are missing candles."""
-_SYMBOL = re.compile(r"[A-Z0-9_]{2,30}")
-"""What a record takes for one."""
+_SYMBOL = re.compile(SYMBOL_PATTERN)
 _MS_MIN, _MS_MAX = 10**11, 10**14
 """1973 to 5138: smaller stamps are seconds, larger ones microseconds."""
 

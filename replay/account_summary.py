@@ -96,10 +96,10 @@ class AccountSummary:
     """Figures of one account. Fold parts in with the `on_` methods."""
 
     name: str
-    points: Mapping[str, Points] = field(default_factory=dict)
-    """Prices of the run by symbol."""
+    points: Mapping[str, Points] | None = field(default_factory=dict)
+    """All prices of the run by symbol; None where they are not folded in."""
     steps: list[Step] = field(default_factory=list)
-    """Equity records, in order."""
+    """Equity records, in order; none without prices between them."""
     policy: Policy | None = None
     policy_version: int = 0
     trading_state: str = "ACTIVE"
@@ -213,8 +213,9 @@ class AccountSummary:
         self.trades.append(item)
 
     def on_equity(self, time_us: int, item: EquityItem) -> None:
-        held = {symbol: float(each.quantity) for symbol, each in self.positions.items()}
-        self.steps.append(Step.of(time_us, item, held))
+        if self.points is not None:
+            held = {symbol: float(each.quantity) for symbol, each in self.positions.items()}
+            self.steps.append(Step.of(time_us, item, held))
         self.equity_last = item
         self.nav.observe(dec(item.equity), dec(item.transfers))
         self.curve.append(dec(item.equity))
@@ -229,9 +230,11 @@ class AccountSummary:
         return max(100 * (1 - self.nav.value / self.high_told), ZERO)
 
     @property
-    def drawdown_max_pct(self) -> Decimal:
+    def drawdown_max_pct(self) -> Decimal | None:
         """The deepest there was, over all epochs (DEFINITIONS 6 and 11): from position updates,
-        what safety saw, and every price that was folded."""
+        what safety saw, and every price. None where prices are not folded in."""
+        if self.points is None:
+            return None
         walked = Decimal(f"{curve_of(self.steps, self.points).max_drawdown_pct:.9f}")
         told = (self.nav.drawdown_max_pct, self.drawdown_told_pct, self.drawdown_pct)
         return max(walked, *told)

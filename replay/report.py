@@ -153,6 +153,7 @@ def summary_of(result: Result) -> Summary:
         if len(inside):
             tick = dec(summary.instruments[candles.symbol].tick)
             summary.prices[candles.symbol] = _line(candles, inside, tick, trades=bool(run.ticks))
+            assert summary.points is not None
             summary.points[candles.symbol] = CandlePoints(candles, last * 1000)
     summary.funding_settlements = sum(
         int(((f.ts_ms >= first) & (f.ts_ms < last)).sum()) for f in run.funding

@@ -1,7 +1,7 @@
 """The figures of a run: a fold of its valid events, from Kafka or from the engine.
 
-It decides nothing and keeps no events, only sums, the last few signals, and for drawdowns the price
-points (16 bytes each). Money in USDT as Decimal, percentages 0-100, times as in the records.
+It decides nothing and keeps no events, only sums and the last few signals. Money in USDT as
+Decimal, percentages 0-100, times as in the records.
 """
 
 from collections import Counter, deque
@@ -126,9 +126,12 @@ class SafetyLine:
 
 
 class Summary:
-    """Fold valid events in with :meth:`fold`; ask for figures whenever wanted."""
+    """Fold valid events in with :meth:`fold`; ask for figures whenever wanted.
 
-    def __init__(self) -> None:
+    walked: all prices are folded in, and the deepest drawdown is that of every one of them. For
+    that prices (16 bytes each) and equity records are kept; without, nobody knows it."""
+
+    def __init__(self, *, walked: bool = False) -> None:
         self.events = 0
         self.signals = 0
         self.intents = 0
@@ -139,9 +142,7 @@ class Summary:
         """Time of the first price: trading begins."""
         self._named: dict[str, AccountSummary] = {}
         self.prices: dict[str, PriceLine] = {}
-        self.points: dict[str, Points] = {}
-        self.all_prices = True
-        """Whether every price is folded in; without, nobody knows how deep a drawdown was."""
+        self.points: dict[str, Points] | None = {} if walked else None
         self.hours: dict[str, HourlyRange] = {}
         self.instruments: dict[str, Instrument] = {}
         self.marks_given = False
@@ -180,8 +181,8 @@ class Summary:
 
     @classmethod
     def of(cls, events: Iterable[Envelope]) -> "Summary":
-        """The summary of valid events."""
-        summary = cls()
+        """The summary of a whole run's valid events, walked."""
+        summary = cls(walked=True)
         for event in events:
             summary.fold(event)
         return summary
@@ -213,9 +214,10 @@ class Summary:
         for item in event.data.items:
             last, mark = dec(item.last), dec(item.mark or item.last)
             self.marks_given = self.marks_given or item.mark is not None
-            points = self.points.setdefault(item.symbol, SeenPoints())
-            if isinstance(points, SeenPoints):
-                points.see(micros(event.time), float(mark))
+            if self.points is not None:
+                points = self.points.setdefault(item.symbol, SeenPoints())
+                if isinstance(points, SeenPoints):
+                    points.see(micros(event.time), float(mark))
             line = self.prices.get(item.symbol)
             if line is None:
                 self.prices[item.symbol] = PriceLine(last, last, mark, last, last, event.time)

@@ -15,11 +15,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     """What `demo` and `status` have in common; more fields may come."""
     marks = summary.marks
     return {
-        "accounts": {
-            name: account_json(account, marks)
-            | ({} if summary.all_prices else {"max_drawdown_pct": None})
-            for name, account in sorted(summary.accounts.items())
-        },
+        "accounts": {n: account_json(a, marks) for n, a in sorted(summary.accounts.items())},
         "events": summary.events,
         "signals": summary.signals,
         "intents": summary.intents,

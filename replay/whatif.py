@@ -194,8 +194,8 @@ class _Sides:
     plain: Rerun
     moved: Rerun
     other: OtherPolicy
-    before: Summary = field(default_factory=Summary)
-    after: Summary = field(default_factory=Summary)
+    before: Summary = field(default_factory=lambda: Summary(walked=True))
+    after: Summary = field(default_factory=lambda: Summary(walked=True))
     unchanged: Comparison = field(default_factory=Comparison)
     changed: Comparison = field(default_factory=Comparison)
     control: ControlState = field(default_factory=ControlState)

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator, StringConstraints
 
 _DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+SYMBOL_PATTERN = r"^[A-Z0-9_]{2,30}$"
 TIME_PATTERN = rf"^{_DAY}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{{6}}Z$"
 _NOT_ZERO = r"(0\.[0-9]*[1-9][0-9]*|[1-9][0-9]*(\.[0-9]+)?)"
 """`[0-9]`, never `\\d`: that also matches the digits of other scripts."""
@@ -54,7 +55,7 @@ DecimalText = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN), AfterVa
 Positive = Annotated[str, StringConstraints(pattern=POSITIVE_PATTERN), AfterValidator(_digits)]
 Unsigned = Annotated[str, StringConstraints(pattern=UNSIGNED_PATTERN), AfterValidator(_digits)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{2,30}$")]
+Symbol = Annotated[str, StringConstraints(pattern=SYMBOL_PATTERN)]
 ClientOrderId = Annotated[str, StringConstraints(pattern=r"^[.A-Z:/a-z0-9_-]{1,36}$")]
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Line = Annotated[str, StringConstraints(max_length=500)]

@@ -105,6 +105,7 @@ def test_the_breaker_of_hot_trips_is_reset_once_and_meets_the_crash(week: Engine
     hot, main = summary.accounts["hot"], summary.accounts["main"]
     assert (hot.emergencies, hot.trading_state, hot.governor) == (2, "HALTED", "STOP")
     assert hot.flash_crashes >= 1
+    assert hot.drawdown_max_pct is not None
     assert hot.drawdown_max_pct >= 10
     assert (main.emergencies, main.trading_state, main.governor) == (0, "ACTIVE", "NORMAL")
     resets = [e for e in week.log.events("control") if e.type == "emergency.reset.v2"]

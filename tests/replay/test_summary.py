@@ -154,8 +154,21 @@ def test_the_deepest_drawdown_is_that_of_every_price_between_two_records() -> No
             high = max(high, equity)
             deepest = max(deepest, 100 * (1 - equity / high))
         assert deepest > 0
+        assert account.drawdown_max_pct is not None
         assert float(account.drawdown_max_pct) == pytest.approx(deepest, abs=1e-6)
         assert account.drawdown_max_pct >= account.drawdown_pct
+
+
+def test_a_summary_that_is_not_walked_keeps_no_prices_and_says_no_deepest_drawdown() -> None:
+    walked, summary = Summary.of(crash_events()), Summary()
+    for event in crash_events():
+        summary.fold(event)
+    expected = summary_json(walked)
+    for account in expected["accounts"].values():
+        account["max_drawdown_pct"] = None
+    assert summary_json(summary) == expected
+    assert summary.points is None
+    assert not any(account.steps for account in summary.accounts.values())
 
 
 def test_a_deposit_heals_no_drawdown_and_a_withdrawal_makes_none() -> None:
