@@ -38,7 +38,7 @@ READERS: dict[str, tuple[str, ...]] = {
         "signals", "control", "risk", "execution", "venue", "positions", "gateway", "safety",
     ),
     topics.CLOCK.name: (
-        "control", "signals", "risk", "execution", "venue", "positions", "gateway", "safety",
+        "signals", "control", "risk", "execution", "venue", "positions", "gateway", "safety",
     ),
     topics.COMMANDS_TRADE.name: ("risk",),
     topics.SIGNAL.name: ("risk",),

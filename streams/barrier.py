@@ -18,6 +18,7 @@ from domain.processors import partitions_of
 from schemas.topics import CLOCK, MARKET, PROGRESS
 from streams.kafka_log import consumer, split, watermarks
 from streams.progress import ALL
+from streams.report_line import ReportLines
 from streams.vectors import WorkerVector
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,10 @@ ASK_S = 5.0
 STALLED_S = 180.0
 """Longer than a broker may be away without any worker giving up (120 s), and their restarts."""
 ANSWER_S = 2.0
+SHARED_S = 0.005
+"""How long one way of reports is waited at while others may come on the other."""
+LOOK_S = 0.1
+"""How often `progress` is looked at while every worker calls: another process may report there."""
 NOTES = f"{PROGRESS.name}/0"
 RECENT = 50
 """How many of the last notes are read: each worker writes one a second."""
@@ -97,13 +102,21 @@ class Agreement:
 
 
 class Barrier:
-    """The agreement, fed by the `progress` topic."""
+    """The agreement, fed by the workers that call the feed, and for all others by `progress`."""
 
     def __init__(
-        self, bootstrap: str, ends: dict[str, int], partitions: int, workers: Iterable[str] = ALL
+        self,
+        bootstrap: str,
+        ends: dict[str, int],
+        partitions: int,
+        workers: Iterable[str] = ALL,
+        *,
+        lines: ReportLines | None = None,
     ) -> None:
         """`partitions`: how many account partitions there are."""
         self.agreement = Agreement({w: partitions_of(w, partitions) for w in workers}, ends)
+        self._lines = lines
+        self._looked = 0.0
         self._consumer: Consumer = consumer(bootstrap)
         low, high = watermarks(self._consumer, NOTES, 10)
         self._consumer.assign([TopicPartition(*split(NOTES), max(low, high - RECENT))])
@@ -142,15 +155,33 @@ class Barrier:
         return True
 
     def _take(self, timeout_s: float) -> bool:
+        """Fold the reports that are there, or the first that comes; whether there were any."""
+        if self._lines is None:
+            return self._take_notes(timeout_s)
+        everybody = self._lines.workers >= self.agreement.workers.keys()
+        taken = False
+        for report in self._lines.take(timeout_s if everybody else min(timeout_s, SHARED_S)):
+            self.agreement.fold(report)
+            taken = True
+        if everybody and time.monotonic() < self._looked + LOOK_S:
+            return taken
+        self._looked = time.monotonic()
+        return self._take_notes(0 if everybody or taken else SHARED_S) or taken
+
+    def _take_notes(self, timeout_s: float) -> bool:
         message = self._consumer.poll(timeout_s)
         taken = False
         while message is not None:
             if message.error() is None:
-                self.agreement.fold(orjson.loads(message.value() or b"{}"))
-                taken = True
+                report = orjson.loads(message.value() or b"{}")
+                if self._lines is None or report["incarnation"] not in self._lines.incarnations:
+                    self.agreement.fold(report)
+                    taken = True
             message = self._consumer.poll(0)
         return taken
 
     def close(self) -> None:
-        """Give the consumer back."""
+        """Give the consumer back and hang up."""
         self._consumer.close()
+        if self._lines is not None:
+            self._lines.close()

@@ -7,6 +7,7 @@ the files, and every record has a natural id.
 """
 
 import argparse
+import contextlib
 import logging
 import sys
 import time
@@ -39,11 +40,12 @@ from schemas.topics import (
     partition_of,
     partitions,
 )
-from streams.barrier import PACED, Barrier
+from streams.barrier import PACED, Agreement, Barrier
 from streams.feed_health import FeedHealth
 from streams.kafka_log import KafkaLog, consumer, watermarks
 from streams.log import Incoming
 from streams.progress import ALL, REACTORS
+from streams.report_line import ReportLines
 
 logger = logging.getLogger(__name__)
 PRICES = f"{MARKET.name}/0"
@@ -81,16 +83,22 @@ class Feed:
             for n in range(partitions(t, self.accounts))
         }
         others = {key: end for key, end in known.items() if key not in PACED}
-        self._barrier = Barrier(self.bootstrap, others, self.accounts)
+        lines = ReportLines(self.folder)
+        self._barrier = Barrier(self.bootstrap, others, self.accounts, lines=lines)
         for key in PACED:
             self._barrier.agreement.require(key, known[key], ALL)
+        with contextlib.closing(self._barrier):
+            self._publish_all(records, self._barrier.agreement)
+
+    def _publish_all(self, records: Iterable[tuple[str, Envelope]], agreement: Agreement) -> None:
+        known = self._ends
         last_time = ""
         for topic, event in self._resume(records):
             warm_up = isinstance(event, CandlesClosed) and event.data.warm_up
             if not warm_up:
                 self._pace(event)
                 if event.source != "/feed":  # what people send names no offsets: all come so far
-                    self._barrier.agreement.require(PRICES, known[PRICES], ALL)
+                    agreement.require(PRICES, known[PRICES], ALL)
                 self._wait()
             reactors = ALL if warm_up else REACTORS.get(event.type, ALL)
             if isinstance(event, ClockTicked):

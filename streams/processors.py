@@ -1,11 +1,11 @@
 """Which topics each worker's Faust agent takes; everything else it reads comes by followers."""
 
 from schemas.topics import (
+    CLOCK,
     COMMANDS_CONTROL,
     COMMANDS_TRADE,
     EXECUTION_RES,
     INTENT,
-    MARKET,
     ORDER,
     POSITION_UPDATE,
     SIGNAL,
@@ -16,7 +16,7 @@ from schemas.topics import (
 
 AGENTS: dict[str, tuple[Topic, ...]] = {
     "control": (COMMANDS_CONTROL,),
-    "signals": (MARKET,),
+    "signals": (CLOCK,),  # prices by a follower: at a third of the processor time
     "risk": (SIGNAL, INTENT, COMMANDS_TRADE),
     "execution": (SIGNAL_SAFE,),
     "gateway": (ORDER,),

@@ -8,6 +8,7 @@ to move after its report would need a record that no report covers (docs/decisio
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +25,9 @@ REACTORS: dict[str, tuple[str, ...]] = {
     "clock.ticked.v1": ALL,
 }
 """Which workers can answer a record of the feed. The others only fold it, sooner or later."""
+
+SEEN_S = 0.25
+"""So old may be at most what people see of a worker that tells a feed by its line."""
 
 
 class Snapshot(NamedTuple):
@@ -51,8 +55,60 @@ class Noting(Protocol):
     def flush(self) -> None: ...
 
 
+class Line(Protocol):
+    """The short way to a feed on this machine, where there is one (report_line.py)."""
+
+    @property
+    def open(self) -> bool: ...
+    def connect(self) -> bool: ...
+    def send(self, raw: bytes) -> bool: ...
+
+
+class NoLine:
+    """Where nobody listens."""
+
+    open = False
+
+    def connect(self) -> bool:
+        """Nobody is there."""
+        return False
+
+    def send(self, raw: bytes) -> bool:
+        """Nobody hears it."""
+        return False
+
+
+@dataclass(slots=True)
+class _Told:
+    """What was last said on one way: the next report there has what changed since."""
+
+    positions: dict[str, int] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+    unresolved: int = -1
+
+    def news(self, now: Snapshot, *, full: bool = False) -> dict[str, Any]:
+        """The fields that a report of `now` has; the first on a way is full."""
+        full = full or not self.positions
+        epochs = {str(number): epoch for number, epoch in now.epochs.items()}
+        fields = {
+            "full": full,
+            "positions": _changed(now.positions, {} if full else self.positions),
+            "ends": _changed(now.ends, {} if full else self.ends),
+            "unresolved": now.unresolved,
+            "epochs": _changed(epochs, {} if full else self.epochs),
+            "time": now.event_time,
+        }
+        self.positions, self.ends, self.epochs = now.positions, now.ends, epochs
+        self.unresolved = now.unresolved
+        return fields
+
+
 class Progress:
-    """Publishes a worker's reports: at once when a feed waits for what it did, else each second."""
+    """A worker's reports: at once when a feed waits for what it did, else each second.
+
+    They go to Kafka, and to a feed that listens by the `line`: then Kafka has four a second, for
+    people who look on, a full one among them."""
 
     def __init__(
         self,
@@ -62,6 +118,7 @@ class Progress:
         about: Reported,
         *,
         fed: Callable[[], bool] = lambda: True,
+        line: Line | None = None,
     ) -> None:
         self.worker = worker
         self.incarnation = incarnation
@@ -69,11 +126,9 @@ class Progress:
         self._about = about
         self._fed = fed
         self._lock = threading.Lock()
-        self._positions: dict[str, int] = {}
-        self._ends: dict[str, int] = {}
-        self._epochs: dict[str, int] = {}
-        self._unresolved = -1
-        self._reported_at = time.monotonic()
+        self._line: Line = line or NoLine()
+        self._in_kafka, self._on_line = _Told(), _Told()
+        self._reported_at = self._noted_at = time.monotonic()
         self._owed = False
         """A full report was asked for while something was not delivered: the next one is full."""
 
@@ -86,45 +141,48 @@ class Progress:
             return
         with self._lock:
             full = self._owed = full or self._owed
+            if full:
+                self._look_for_line()
             now = self._about.snapshot()
             if now is None:
                 return
-            first = not self._positions
-            epochs = {str(number): epoch for number, epoch in now.epochs.items()}
-            if not (full or first or self._waited(now)):
-                return
-            report: dict[str, Any] = {
-                "worker": self.worker,
-                "incarnation": self.incarnation,
-                "full": full or first,
-                "positions": _changed(now.positions, {} if full else self._positions),
-                "ends": _changed(now.ends, {} if full else self._ends),
-                "unresolved": now.unresolved,
-                "epochs": _changed(epochs, {} if full else self._epochs),
-                "time": now.event_time,
-            }
-            self._positions, self._ends, self._epochs = now.positions, now.ends, epochs
-            self._owed = False
-            self._unresolved = now.unresolved
-            self._reported_at = time.monotonic()
-            self._log.note(PROGRESS.name, orjson.dumps(report), self.worker)
+            line = self._line.open and (full or self._waited(now, self._on_line))
+            if line and not self._line.send(self._report(self._on_line.news(now))):
+                full = True  # what was said there has to be said again
+            due = not self._line.open or time.monotonic() > self._noted_at + SEEN_S
+            kafka = full or (due and self._waited(now, self._in_kafka))
+            if kafka:
+                self._noted_at = time.monotonic()
+                fields = self._in_kafka.news(now, full=full)
+                self._log.note(PROGRESS.name, self._report(fields), self.worker)
+            if line or kafka:
+                self._owed = False
+                self._reported_at = time.monotonic()
 
     def taking(self, numbers: Collection[int]) -> None:
         """Say that this process is about to fence sources, and wait until the broker has it.
 
         Whatever an earlier owner reports after that counts no more: it may be invalid already."""
-        report = {
-            "worker": self.worker, "incarnation": self.incarnation, "taking": sorted(numbers),
-        }  # fmt: skip
-        self._log.note(PROGRESS.name, orjson.dumps(report), self.worker)
+        report = self._report({"taking": sorted(numbers)})
+        with self._lock:
+            self._look_for_line()
+            self._line.send(report)
+        self._log.note(PROGRESS.name, report, self.worker)
         self._log.flush()
 
     def age_s(self) -> float:
         """Seconds since positions were last reported with everything written delivered."""
         return time.monotonic() - self._reported_at
 
-    def _waited(self, now: Snapshot) -> bool:
-        if now.ends != self._ends or now.unresolved != self._unresolved:
+    def _look_for_line(self) -> None:
+        if self._line.connect():
+            self._on_line = _Told()
+
+    def _report(self, fields: dict[str, Any]) -> bytes:
+        return orjson.dumps({"worker": self.worker, "incarnation": self.incarnation, **fields})
+
+    def _waited(self, now: Snapshot, told: _Told) -> bool:
+        if not told.positions or now.ends != told.ends or now.unresolved != told.unresolved:
             return True
         return any(t not in REACTORS or self.worker in REACTORS[t] for t in now.folded)
 

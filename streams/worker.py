@@ -46,6 +46,7 @@ from streams.membership import look
 from streams.processors import AGENTS, numbers
 from streams.progress import Progress, Snapshot
 from streams.recovery import Identity
+from streams.report_line import ReportLine
 from streams.shell import Shell
 from streams.silence import Silence
 from streams.venue_window import outside_window
@@ -120,6 +121,7 @@ class Worker:
             self.log,
             self.shell,
             fed=lambda: self.shell.fed,
+            line=ReportLine(folder),
         )
         self.followers = Followers(
             bootstrap,

@@ -1,4 +1,7 @@
-"""The barrier's agreement: never quiet while anything is on its way, whatever the interleaving."""
+"""The barrier's agreement: never quiet while anything is on its way, whatever the interleaving.
+
+Reports come by Kafka, or by lines: each in order, all that were sent before they are looked at.
+"""
 
 from typing import Any
 
@@ -34,7 +37,9 @@ class Worker:
         self.ends: dict[str, int] = {}
         self.folded: set[str] = set()
         incarnation = f"{name}-{len(system.made)}"
-        self.progress = Progress(name, incarnation, system, self)
+        self.progress = Progress(
+            name, incarnation, system, self, line=Line(system.calls) if system.calling else None
+        )
 
     def take(self, key: str) -> None:
         depth = self.system.log[key][self.at[key]]
@@ -56,14 +61,40 @@ class Worker:
         return Snapshot(dict(self.at), dict(self.ends), folded, 0, "", {0: self.epoch})
 
 
+class Line:
+    """One end of a line: the first call finds the feed."""
+
+    def __init__(self, calls: list[list[bytes]]) -> None:
+        self._calls = calls
+        self._said: list[bytes] = []
+        self.open = False
+
+    def connect(self) -> bool:
+        if self.open:
+            return False
+        self._calls.append(self._said)
+        self.open = True
+        return True
+
+    def send(self, raw: bytes) -> bool:
+        if self.open:
+            self._said.append(raw)
+        return self.open
+
+
 class System:
-    """Workers, a log, a topic of reports and the agreement that reads it.
+    """Workers, a log, a topic of reports and the agreement that reads it. `calling` workers tell it
+    by lines, and the topic is for others.
 
     Two mutants: `careless` workers do not wait for deliveries before they report, `silent` ones do
     not say that they take over."""
 
-    def __init__(self, *, careless: bool = False, silent: bool = False) -> None:
+    def __init__(
+        self, *, careless: bool = False, silent: bool = False, calling: bool = False
+    ) -> None:
         self.silent = silent
+        self.calling = calling
+        self.calls: list[list[bytes]] = []
         self.zombies: list[Worker] = []
         self.log: dict[str, list[int]] = {key: [] for key in (MARKET, *ENDS)}
         self.careless = careless
@@ -90,13 +121,23 @@ class System:
             found += [(worker.progress.touch,), (self.touch_fully, worker)]
         if self.reports:
             found.append((self.fold,))
+        if any(self.calls):
+            found += [(self.fold_calls, 1), (self.fold_calls, -1)]
         return found
 
     def touch_fully(self, worker: Worker) -> None:
         worker.progress.touch(full=True)
 
     def fold(self) -> None:
-        self.agreement.fold(orjson.loads(self.reports.pop(0)))
+        report = orjson.loads(self.reports.pop(0))
+        if not self.calling:
+            self.agreement.fold(report)
+
+    def fold_calls(self, order: int) -> None:
+        """All that was said by now, line by line, in whatever order the lines are."""
+        for said in self.calls[::order]:
+            while said:
+                self.agreement.fold(orjson.loads(said.pop(0)))
 
     def restart(self, name: str, *, killed: bool) -> None:
         """Another process takes over; the old one is dead, or only believed to be."""
@@ -140,27 +181,34 @@ class System:
         return self.moving() if self.agreement.quiet else []
 
 
+@pytest.mark.parametrize("calling", [False, True])
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.integers(0, 10_000), min_size=40, max_size=160))
-def test_the_agreement_is_never_quiet_while_something_is_on_its_way(choices: list[int]) -> None:
-    assert System().run(choices) == []
+@given(choices=st.lists(st.integers(0, 10_000), min_size=40, max_size=160))
+def test_the_agreement_is_never_quiet_while_something_is_on_its_way(
+    choices: list[int], calling: bool
+) -> None:
+    assert System(calling=calling).run(choices) == []
 
 
-def test_positions_reported_before_their_answers_are_delivered_would_break_it() -> None:
+@pytest.mark.parametrize("calling", [False, True])
+def test_positions_reported_before_their_answers_are_delivered_would_break_it(
+    calling: bool,
+) -> None:
     """The mutant: a snapshot that does not wait for deliveries. Some interleaving shows it."""
     import random
 
     rnd = random.Random(7)
     runs = ([rnd.randrange(10_000) for _ in range(120)] for _ in range(300))
-    assert any(System(careless=True).run(choices) for choices in runs)
+    assert any(System(careless=True, calling=calling).run(choices) for choices in runs)
 
 
+@pytest.mark.parametrize("calling", [False, True])
 @pytest.mark.parametrize("silent", [False, True])
 def test_what_a_fenced_process_reports_before_its_successor_does_is_not_believed(
-    silent: bool,
+    silent: bool, calling: bool
 ) -> None:
     """Silent, the mutant: the market record is taken for handled, and its answer is invalid."""
-    system = System(silent=silent)
+    system = System(silent=silent, calling=calling)
     for worker in system.workers.values():
         system.touch_fully(worker)
     system.publish(1)
@@ -181,6 +229,7 @@ def test_what_a_fenced_process_reports_before_its_successor_does_is_not_believed
         worker.progress.touch()
     while system.reports:
         system.fold()
+    system.fold_calls(1)
     assert system.moving()
     assert system.agreement.quiet == silent
 

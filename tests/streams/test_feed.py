@@ -7,6 +7,7 @@ log was read: what the feed makes of the reports is what is looked at here.
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -18,6 +19,7 @@ from schemas.topics import PARTITIONS_EMBEDDED, PROGRESS, partition_of
 from streams.feed import Feed
 from streams.kafka_log import KafkaLog
 from streams.progress import ALL
+from streams.report_line import ReportLine
 from streams.simulated.broker import ignored
 from tests.streams.crash_scenario import ALPHA
 
@@ -25,6 +27,15 @@ FOREIGN = b"{nope"
 WATCHED = ("market/0", "clock/0", "commands.control/0")
 Feeding = Callable[[str, Path], Feed]
 ALPHAS = f"trade.signal.v5/{partition_of(ALPHA, PARTITIONS_EMBEDDED)}"
+
+
+def report(worker: str, positions: dict[str, int], *, epoch: int = 1) -> dict[str, Any]:
+    """What a worker says that has all sources and has written nothing."""
+    return {
+        "worker": worker, "incarnation": str(epoch), "full": True, "positions": positions,
+        "epochs": {str(number): epoch for number in range(8)},
+        "ends": {}, "unresolved": 0, "time": "",
+    }  # fmt: skip
 
 
 class KilledError(Exception):
@@ -44,18 +55,13 @@ def workers(empty_kafka: str) -> Iterator[None]:
     own = KafkaLog(empty_kafka, "workers")
     over = threading.Event()
 
-    def report() -> None:
+    def tell() -> None:
         while not over.wait(0.01):
             positions = {key: own.end(key) for key in (*WATCHED, ALPHAS)}
             for worker in ALL:
-                told = {
-                    "worker": worker, "incarnation": "1", "full": True, "positions": positions,
-                    "epochs": {str(number): 1 for number in range(8)},
-                    "ends": {}, "unresolved": 0, "time": "",
-                }  # fmt: skip
-                own.note(PROGRESS.name, orjson.dumps(told), worker)
+                own.note(PROGRESS.name, orjson.dumps(report(worker, positions)), worker)
 
-    thread = threading.Thread(target=report, daemon=True)
+    thread = threading.Thread(target=tell, daemon=True)
     thread.start()
     yield
     over.set()
@@ -115,6 +121,34 @@ def ids(events: list[Envelope], source: str = "/feed") -> list[str]:
 
 def wanted(fed: list[Fed], topic: str) -> list[str]:
     return [event.id for name, event in fed if name == topic]
+
+
+def test_workers_that_call_the_feed_are_believed_and_what_they_say_in_kafka_is_not(
+    log: KafkaLog, run: Run, feed: Feeding, short_path: Path
+) -> None:
+    """Here they say nothing else: in Kafka stands what processes before them read."""
+    run.grow()
+    over = threading.Event()
+
+    def call() -> None:
+        lines = {worker: ReportLine(short_path) for worker in ALL}
+        while not over.wait(0.002):
+            positions = {key: log.end(key) for key in (*WATCHED, ALPHAS)}
+            for worker, line in lines.items():
+                line.connect()
+                line.send(orjson.dumps(report(worker, positions, epoch=2)))
+        for line in lines.values():
+            line.close()
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    try:
+        feed(log.bootstrap, short_path).run(run.records)
+    finally:
+        over.set()
+        thread.join()
+    assert ids(since(log, "market/0")) == wanted(run.records, "market")
+    assert not (short_path / "feed.sock").exists()
 
 
 def test_a_feed_that_is_killed_again_and_again_goes_on_where_its_own_records_end(
