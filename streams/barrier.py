@@ -146,6 +146,12 @@ class Barrier:
                 if now != before:
                     before, deadline = now, time.monotonic() + stalled_s
 
+    def pause(self, seconds: float) -> None:
+        """Wait, and go on hearing the workers: their queue is short."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._take(left)
+
     def _answers(self) -> bool:
         try:
             watermarks(self._consumer, NOTES, ANSWER_S)
@@ -174,14 +180,14 @@ class Barrier:
         while message is not None:
             if message.error() is None:
                 report = orjson.loads(message.value() or b"{}")
-                if self._lines is None or report["incarnation"] not in self._lines.incarnations:
+                if self._lines is None or not self._lines.has(report):
                     self.agreement.fold(report)
                     taken = True
             message = self._consumer.poll(0)
         return taken
 
     def close(self) -> None:
-        """Give the consumer back and hang up."""
+        """Give the consumer and the socket back."""
         self._consumer.close()
         if self._lines is not None:
             self._lines.close()

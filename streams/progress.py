@@ -87,7 +87,7 @@ class _Told:
     epochs: dict[str, int] = field(default_factory=dict)
     unresolved: int = -1
 
-    def news(self, now: Snapshot, *, full: bool = False) -> dict[str, Any]:
+    def news(self, now: Snapshot, *, full: bool) -> dict[str, Any]:
         """The fields that a report of `now` has; the first on a way is full."""
         full = full or not self.positions
         epochs = {str(number): epoch for number, epoch in now.epochs.items()}
@@ -127,6 +127,9 @@ class Progress:
         self._fed = fed
         self._lock = threading.Lock()
         self._line: Line = line or NoLine()
+        self._given_up = 0
+        """How often a line was: a report in Kafka with more than the feed heard by the line is
+        newer."""
         self._in_kafka, self._on_line = _Told(), _Told()
         self._reported_at = self._noted_at = time.monotonic()
         self._owed = False
@@ -147,7 +150,7 @@ class Progress:
             if now is None:
                 return
             line = self._line.open and (full or self._waited(now, self._on_line))
-            if line and not self._line.send(self._report(self._on_line.news(now))):
+            if line and not self._tell(self._on_line.news(now, full=full)):
                 full = True  # what was said there has to be said again
             due = not self._line.open or time.monotonic() > self._noted_at + SEEN_S
             kafka = full or (due and self._waited(now, self._in_kafka))
@@ -163,11 +166,11 @@ class Progress:
         """Say that this process is about to fence sources, and wait until the broker has it.
 
         Whatever an earlier owner reports after that counts no more: it may be invalid already."""
-        report = self._report({"taking": sorted(numbers)})
+        taking = {"taking": sorted(numbers)}
         with self._lock:
             self._look_for_line()
-            self._line.send(report)
-        self._log.note(PROGRESS.name, report, self.worker)
+            self._tell(taking)
+            self._log.note(PROGRESS.name, self._report(taking), self.worker)
         self._log.flush()
 
     def age_s(self) -> float:
@@ -178,8 +181,16 @@ class Progress:
         if self._line.connect():
             self._on_line = _Told()
 
+    def _tell(self, fields: dict[str, Any]) -> bool:
+        """By the line; one that does not take it is given up."""
+        if not self._line.open or self._line.send(self._report(fields)):
+            return self._line.open
+        self._given_up += 1
+        return False
+
     def _report(self, fields: dict[str, Any]) -> bytes:
-        return orjson.dumps({"worker": self.worker, "incarnation": self.incarnation, **fields})
+        head = {"worker": self.worker, "incarnation": self.incarnation}
+        return orjson.dumps({**head, **fields, "line": self._given_up})
 
     def _waited(self, now: Snapshot, told: _Told) -> bool:
         if not told.positions or now.ends != told.ends or now.unresolved != told.unresolved:

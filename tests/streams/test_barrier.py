@@ -1,6 +1,6 @@
 """The barrier's agreement: never quiet while anything is on its way, whatever the interleaving.
 
-Reports come by Kafka, or by lines: each in order, all that were sent before they are looked at.
+Reports come by Kafka or by lines: in the order in which they were sent, both.
 """
 
 from typing import Any
@@ -62,23 +62,19 @@ class Worker:
 
 
 class Line:
-    """One end of a line: the first call finds the feed."""
+    """A worker's end of a line: it is found when it is looked for."""
 
-    def __init__(self, calls: list[list[bytes]]) -> None:
+    def __init__(self, calls: list[bytes]) -> None:
         self._calls = calls
-        self._said: list[bytes] = []
         self.open = False
 
     def connect(self) -> bool:
-        if self.open:
-            return False
-        self._calls.append(self._said)
-        self.open = True
-        return True
+        before, self.open = self.open, True
+        return not before
 
     def send(self, raw: bytes) -> bool:
         if self.open:
-            self._said.append(raw)
+            self._calls.append(raw)
         return self.open
 
 
@@ -94,7 +90,7 @@ class System:
     ) -> None:
         self.silent = silent
         self.calling = calling
-        self.calls: list[list[bytes]] = []
+        self.calls: list[bytes] = []
         self.zombies: list[Worker] = []
         self.log: dict[str, list[int]] = {key: [] for key in (MARKET, *ENDS)}
         self.careless = careless
@@ -121,8 +117,8 @@ class System:
             found += [(worker.progress.touch,), (self.touch_fully, worker)]
         if self.reports:
             found.append((self.fold,))
-        if any(self.calls):
-            found += [(self.fold_calls, 1), (self.fold_calls, -1)]
+        if self.calls:
+            found.append((self.fold_call,))
         return found
 
     def touch_fully(self, worker: Worker) -> None:
@@ -133,11 +129,8 @@ class System:
         if not self.calling:
             self.agreement.fold(report)
 
-    def fold_calls(self, order: int) -> None:
-        """All that was said by now, line by line, in whatever order the lines are."""
-        for said in self.calls[::order]:
-            while said:
-                self.agreement.fold(orjson.loads(said.pop(0)))
+    def fold_call(self) -> None:
+        self.agreement.fold(orjson.loads(self.calls.pop(0)))
 
     def restart(self, name: str, *, killed: bool) -> None:
         """Another process takes over; the old one is dead, or only believed to be."""
@@ -229,7 +222,8 @@ def test_what_a_fenced_process_reports_before_its_successor_does_is_not_believed
         worker.progress.touch()
     while system.reports:
         system.fold()
-    system.fold_calls(1)
+    while system.calls:
+        system.fold_call()
     assert system.moving()
     assert system.agreement.quiet == silent
 

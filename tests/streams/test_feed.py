@@ -34,7 +34,7 @@ def report(worker: str, positions: dict[str, int], *, epoch: int = 1) -> dict[st
     return {
         "worker": worker, "incarnation": str(epoch), "full": True, "positions": positions,
         "epochs": {str(number): epoch for number in range(8)},
-        "ends": {}, "unresolved": 0, "time": "",
+        "ends": {}, "unresolved": 0, "time": "", "line": 0,
     }  # fmt: skip
 
 

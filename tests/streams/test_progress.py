@@ -42,7 +42,7 @@ def test_the_first_report_is_full_and_lies_under_the_workers_name() -> None:
     found = world.touch(PRICES, positions={"market/0": 4}, ends={"venue.report/1": 2}, unresolved=1)
     assert found == {
         "worker": "venue", "incarnation": "p1", "full": True, "positions": {"market/0": 4},
-        "ends": {"venue.report/1": 2}, "unresolved": 1, "epochs": {}, "time": "",
+        "ends": {"venue.report/1": 2}, "unresolved": 1, "epochs": {}, "time": "", "line": 0,
     }  # fmt: skip
     assert (world.raw[0][0], world.raw[0][2]) == ("progress", "venue")
     assert "progress" in TOPICS
