@@ -147,7 +147,7 @@ class Barrier:
                     before, deadline = now, time.monotonic() + stalled_s
 
     def pause(self, seconds: float) -> None:
-        """Wait, and go on hearing the workers: their queue is short."""
+        """Wait, if that is more than none, and go on hearing the workers: their queue is short."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self._take(left)

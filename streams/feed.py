@@ -178,8 +178,8 @@ class Feed:
             return
         due = self._wall_at[1] + (at - self._wall_at[0]) / 1e6 / self.speed
         delay = due - time.monotonic()
-        if delay > 0 and self._barrier is not None:
-            self._barrier.pause(delay)
+        assert self._barrier is not None
+        self._barrier.pause(delay)
 
     def _publish(self, topic: str, event: Envelope, reactors: tuple[str, ...]) -> None:
         assert self._barrier is not None

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError
@@ -119,17 +119,19 @@ class Followers:
         self._lanes[made] = keys
         return made
 
-    def again(self, topic: str, position: Callable[[str], int]) -> None:
+    def again(self, topic: str, position: Callable[[str], int], keys: Collection[str] = ()) -> None:
         """Follow the lane of `topic` with a consumer of its own, from `position` of each partition.
-        One that hangs may come back: what was folded is dropped."""
-        for follower, keys in list(self._lanes.items()):
-            if any(split(key)[0] == topic for key in keys):
-                follower.stop()
-                del self._lanes[follower]
-                self._running.remove(follower)
-                fresh = self._follower(TOPICS[topic].lane, {key: position(key) for key in keys})
-                self._running.append(fresh)
-                fresh.start()
+        One that hangs may come back: what was folded is dropped. What the Faust agent takes nobody
+        follows: then `keys` are followed beside it."""
+        hanging = [f for f, held in self._lanes.items() if any(split(k)[0] == topic for k in held)]
+        lanes = [list(self._lanes.pop(follower)) for follower in hanging]
+        for follower in hanging:
+            follower.stop()
+            self._running.remove(follower)
+        for held in lanes or [list(keys)]:
+            fresh = self._follower(TOPICS[topic].lane, {key: position(key) for key in held})
+            self._running.append(fresh)
+            fresh.start()
 
     def stop(self) -> None:
         """Stop all lanes."""

@@ -30,7 +30,7 @@ def numbers(processor: str, assigned: set[tuple[str, int]], partitions: int) -> 
     """Partitions a worker has sources on when its group gave it `assigned` (topic, number).
 
     Whoever has the one partition of a single-partition agent topic owns every source: `signals` is
-    driven by market alone and writes to all account partitions, `control` has one source."""
+    driven by candles alone and writes to all account partitions, `control` has one source."""
     if processor == "signals":
         return set(range(partitions)) if assigned else set()
     return {number for _, number in assigned}

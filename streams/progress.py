@@ -107,8 +107,8 @@ class _Told:
 class Progress:
     """A worker's reports: at once when a feed waits for what it did, else each second.
 
-    They go to Kafka, and to a feed that listens by the `line`: then Kafka has four a second, for
-    people who look on, a full one among them."""
+    They go to Kafka, and to a feed that listens by the `line`: then Kafka has four a second at the
+    most, for people who look on, a full one among them."""
 
     def __init__(
         self,

@@ -189,7 +189,7 @@ class Worker:
             behind = {key: self.shell.position(key) for key in keys}
             if any(ends[key] > position for key, position in behind.items()):
                 logger.error("%s is silent although there is more of it: read anew", topic)
-                self.followers.again(topic, self.shell.position)
+                self.followers.again(topic, self.shell.position, keys)
             else:
                 logger.error("%s is silent: nobody writes it", topic)
 

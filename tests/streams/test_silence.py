@@ -136,5 +136,31 @@ def test_a_follower_that_hangs_is_replaced_by_one_that_reads_on(kafka: EmbeddedK
         log.close()
 
 
+def test_a_topic_that_nobody_follows_is_followed_beside_the_agent_that_takes_it(
+    kafka: EmbeddedKafka,
+) -> None:
+    """The agent of `signals` takes ticks: where it hangs, they come this way."""
+    topics_apply.apply(kafka.bootstrap)
+    log = KafkaLog(kafka.bootstrap, "silence")
+    start = log.end(KEY)
+    taken: list[int] = []
+    done = threading.Event()
+
+    def take(record: Incoming) -> None:
+        taken.append(record.offset)
+        done.set()
+
+    followers = Followers(kafka.bootstrap, take, lambda: None)
+    followers.start({f"{MARKET.name}/0": log.end(f"{MARKET.name}/0")}, {}, lambda _record: None)
+    try:
+        log.append(KEY, b"0", "clock", _ignored)
+        followers.again(CLOCK.name, lambda _key: start, [KEY])
+        assert done.wait(20)
+        assert taken == [start]
+    finally:
+        followers.stop()
+        log.close()
+
+
 def _ignored(_offset: Any) -> None:
     """Where it lies does not matter."""
