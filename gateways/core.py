@@ -82,7 +82,7 @@ class GatewayCore:
         self._fenced = False
         self._old_below = 0
         self._ordinal = 0
-        self._ledger = Ledger(venue)
+        self._ledger = Ledger(venue, self.window_us)
         self.unguarded = Unguarded(self._ledger.orders)
         self._chain: tuple[str, str | None] = ("", None)
 
@@ -154,7 +154,7 @@ class GatewayCore:
         if not isinstance(event, VenueReported) or not event.data.delivered:
             return None
         account = event.partitionkey
-        self._ledger.wire.answered(event.causationid)
+        self._ledger.wire.answered(event.causationid, wall_us)
         items: list[ExecutionItem] = []
         for said in event.data.items:
             for item in self._ledger.translated(said, account, event.causationid):
@@ -353,8 +353,9 @@ class GatewayCore:
         if unanswered and live.told_unknown < live.attempt:
             item = reports.unknown(order, live.attempt)
             out.append((live.ordinal, Report(account, (item,), live.cause)))
-        again = wall_us >= live.cancelled_us + self.window_us and (
-            live.cancels == 0 or room > -self._ledger.wire.allowed
+        again = live.cancels == 0 or (
+            room > -self._ledger.wire.allowed
+            and live.cancelled_again(wall_us, self.window_us, self.skew_us)
         )
         if live.cancel is not None and again and self.halt != "all":
             cancel = CancelRequest(client_order_id=order.client_order_id, symbol=order.symbol)

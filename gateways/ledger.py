@@ -39,9 +39,9 @@ OUR_PREFIX = client_order_id("")[:2]
 
 
 class Ledger:
-    """State of one gateway partition. `venue` names the venue in natural ids."""
+    """State of one gateway partition. `venue` names the venue in natural ids, `window_us` is W."""
 
-    def __init__(self, venue: str) -> None:
+    def __init__(self, venue: str, window_us: int) -> None:
         self.venue = venue
         self.fence_us = LONG_AGO
         self.orders: dict[str, LiveOrder] = {}
@@ -58,7 +58,7 @@ class Ledger:
         self._clients: dict[str, str] = {}
         self._early: dict[str, Early] = {}
         self._early_clients: set[str] = set()
-        self.wire = Wire()
+        self.wire = Wire(window_us)
 
     def add(self, order: Order, event: OrderDecided, ordinal: int, *, old: bool) -> None:
         client = order.client_order_id

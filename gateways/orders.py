@@ -70,6 +70,13 @@ class LiveOrder:
         """How much of it is known to be filled."""
         return sum(self.fills.values(), Decimal(0))
 
+    def cancelled_again(self, wall_us: int, window_us: int, skew_us: int) -> bool:
+        """Whether a cancel is due again because its answer may be lost. Not where only a question
+        helps: a venue that does not have the order refuses every cancel of it."""
+        if self.ask_now or wall_us < self.cancelled_us + window_us:
+            return False
+        return self.accepted or wall_us < self.t0_us + window_us + skew_us
+
     def rests(self, *, cancelled: bool = False) -> bool:
         """True if nothing is left to be done about it: it is accepted, may rest, and is to stay.
         cancelled: or is to be cancelled."""

@@ -27,6 +27,7 @@ from tests.gateways.core_world import (
     ended,
     fill,
     found,
+    not_found,
     order,
     refused_cancel,
     stop,
@@ -294,6 +295,24 @@ def test_a_refused_cancel_of_an_unanswered_order_proves_nothing() -> None:
     world.pump()
     assert world.items("ended") == []
     assert world.requests(Query) == 0
+
+
+def test_a_cancel_that_the_venue_cannot_know_of_is_no_longer_repeated_but_asked_about() -> None:
+    """It came too late to be admitted: every cancel is refused, and only a question tells."""
+    world = World()
+    a = stop("a")
+    world.decide(a)
+    world.pump()
+    world.decide(cancel(a))
+    for _ in range(20):
+        world.pump(after_s=0.3)
+        if world.requests(CancelRequest) > world.requests(Query):
+            world.report(refused_cancel(a))
+    assert world.requests(CancelRequest) <= 2
+    assert world.requests(Query) >= 3
+    world.report(not_found(a), answers=world.last(Query))
+    world.pump()
+    assert [end.status for end in world.items("ended")] == ["NEVER_SENT"]
 
 
 # ---------------------------------------------------------------- reports
