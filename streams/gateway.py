@@ -171,10 +171,13 @@ class GatewayShell(Shell):
             "buffered": log.waiting() if isinstance(log, BufferedLog) else 0,
             "away": int(self.away()),
             "silent": len(self.silent()),
-            "awaited": sum(
-                source.core.awaited + source.closes.unanswered for source in self.gateways.values()
-            ),
+            "awaited": self._awaited(),
         }
+
+    def _awaited(self) -> int:
+        with self.lock:  # other threads than those that fold ask for it
+            sources = self.gateways.values()
+            return sum(source.core.awaited + source.closes.unanswered for source in sources)
 
     def away(self) -> bool:
         """Whether Kafka does not answer."""
