@@ -76,7 +76,7 @@ def test_a_venue_that_is_far_away_is_not_taken_for_a_slow_one() -> None:
 
 
 def test_a_venue_of_one_speed_is_never_sent_more_than_it_answers_within_the_window() -> None:
-    """A queue of one server, 10 ms a request: what lies there is answered within half a window."""
+    """A queue of one server, 10 ms a request: what lies there is answered within the window."""
     wire, service_us = Wire(WINDOW_US), 10_000
     queue: list[tuple[str, int]] = []
     free_us, worst_us, done = 0, 0, 0
