@@ -28,6 +28,7 @@ from domain.source import Source
 from runtime.build import code_digest
 from schemas.codec import encode
 from schemas.topics import PARTITIONS_EMBEDDED, PROGRESS, SNAPSHOTS
+from streams.broker_topics import topic_ids
 from streams.kafka_log import KafkaLog, client, consumer
 from streams.recovery import Identity
 from streams.shell import Shell
@@ -116,7 +117,7 @@ class History:
         say(f"taking snapshots after {self.positions.total():,} records")
         log = KafkaLog(self.kafka, "bench-restart")
         try:
-            identity = Identity(code_digest(), configuration(), log.topic_ids())
+            identity = Identity(code_digest(), configuration(), topic_ids(log.bootstrap))
             shell = Shell(WORKER, PARTITIONS, log, identity)
             shell.acquire(range(PARTITIONS))
             for source in shell.sources.values():

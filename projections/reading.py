@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
+from runtime.clients import RECONNECT
 from runtime.logs import confluent_logger
 from runtime.security import confluent_security
 from schemas.validity import Validity
@@ -44,8 +45,8 @@ def consumer(kafka: str, name: str, *, bulk: bool = False) -> Consumer:
             "queued.min.messages": 100_000 if bulk else 10_000,
             "fetch.max.bytes": 4_194_304,
             "queued.max.messages.kbytes": 8_192 if bulk else 16_384,
-            "reconnect.backoff.max.ms": 250,
             "topic.metadata.refresh.interval.ms": 30_000,
+            **RECONNECT,
             **confluent_security(),
         },
         logger=confluent_logger(),

@@ -22,6 +22,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin import OffsetSpec as _OffsetSpec
 
+from runtime.clients import RECONNECT
 from runtime.logs import confluent_logger
 from runtime.security import confluent_security
 from schemas.codec import RecordError, decode, decode_request
@@ -88,12 +89,11 @@ class LogRecord:
 
 
 def client_settings(bootstrap: str) -> dict[str, Any]:
-    """What every client of ours sets: quick reconnects, so that a killed broker is found again."""
+    """What every client of ours sets: a killed broker is found again soon."""
     return {
         "bootstrap.servers": bootstrap,
-        "reconnect.backoff.ms": 50,
-        "reconnect.backoff.max.ms": 250,
         "broker.address.family": "v4",
+        **RECONNECT,
         **confluent_security(),
     }
 

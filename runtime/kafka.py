@@ -41,8 +41,7 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=2
 group.initial.rebalance.delay.ms=0
-# back within seconds after kill -9 (the defaults take 14-20 s)
-broker.session.timeout.ms=1000
+broker.session.timeout.ms={session_ms}
 broker.heartbeat.interval.ms=200
 # one node on a small machine: few threads, little memory, nobody to hand leadership to
 num.network.threads=2
@@ -58,6 +57,12 @@ metric.reporters=
 """
 
 
+FIRST_SESSION_MS, NEXT_SESSION_MS = 30_000, 3_000
+"""How long a broker may be silent towards its controller, here another thread of one process,
+before that takes it out of the cluster: its partitions have no leader then, clients are told of no
+brokers at all, and some never find one again. A machine with too much to do starves both for more
+than a second. But after a kill the next broker of a folder is let in only when the session of the
+one before has run out, by its own setting: a first one waits for nobody."""
 LAYOUT = "1"
 """`version` of a log folder's meta.properties, as this Kafka writes it."""
 
@@ -154,8 +159,14 @@ class EmbeddedKafka(Service):
 
     def _write_properties(self, name: str, logs: str, ports: dict[str, int]) -> Path:
         path = self.folder / name
-        path.write_text(PROPERTIES.format(**ports, logs=self.folder / logs))
+        session_ms = NEXT_SESSION_MS if self._has_run() else FIRST_SESSION_MS
+        properties = PROPERTIES.format(**ports, logs=self.folder / logs, session_ms=session_ms)
+        path.write_text(properties)
         return path
+
+    def _has_run(self) -> bool:
+        """Whether a broker has registered in this folder's log before."""
+        return (self.folder / "log" / "__cluster_metadata-0").exists()
 
     def _format(self) -> None:
         """Format a new log folder, aside and renamed: one interrupted half-way is not used."""

@@ -133,13 +133,21 @@ def create_app(
 
 
 class EndingThread(driver.AIOKafkaConsumerThread):
-    """Ends the process where the broker went just before Faust asked for it, as elsewhere."""
+    """Ends the process where the broker went just before Faust asked for it, as elsewhere, and
+    where the task that keeps it in its group has failed: nobody else looks at that one."""
 
     async def on_start(self) -> None:
         try:
             await super().on_start()
         except KafkaError:
             stop("Kafka does not answer")
+        if self._consumer is not None and self._consumer._coordinator is not None:
+            self._consumer._coordinator._coordination_task.add_done_callback(_left)
+
+
+def _left(grouped: "asyncio.Task[None]") -> None:
+    if not grouped.cancelled() and (failed := grouped.exception()) is not None:
+        stop(f"no member of its group any more: {failed}")
 
 
 def assignor_of(topics: tuple[str, ...]) -> type[PartitionAssignor]:

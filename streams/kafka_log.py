@@ -16,13 +16,11 @@ from confluent_kafka import (
     KafkaException,
     Message,
     Producer,
-    TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 
+from runtime.clients import RECONNECT
 from runtime.security import confluent_security
-from runtime.settings import SettingsError
 from schemas.envelope import CONTENT_TYPE
 from schemas.topics import dead_letters
 from streams.log import Delivered, Incoming
@@ -43,11 +41,6 @@ LATEST = -1
 LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 FORGOTTEN = (KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC)
 """A client's own answer. It asks nobody: see :func:`watermarks`."""
-QUICK = {
-    "reconnect.backoff.ms": 50,
-    "reconnect.backoff.max.ms": 250,
-    "socket.keepalive.enable": True,
-}
 
 
 def client(bootstrap: str, **more: Any) -> dict[str, Any]:
@@ -55,7 +48,8 @@ def client(bootstrap: str, **more: Any) -> dict[str, Any]:
     return {
         "bootstrap.servers": bootstrap,
         "logger": logging.getLogger("librdkafka"),
-        **QUICK,
+        "socket.keepalive.enable": True,
+        **RECONNECT,
         **confluent_security(),
         **more,
     }
@@ -297,7 +291,10 @@ class KafkaLog:
         wanted = list(keys)
         if timeout_s >= PATIENT_S:
             return self._ends(wanted, timeout_s)
-        asked = self._asker.submit(self._ends, wanted, PATIENT_S)
+        try:
+            asked = self._asker.submit(self._ends, wanted, PATIENT_S)
+        except RuntimeError:  # the process is about to end, and threads of it still ask
+            raise ConnectionError(f"{self.bootstrap} is asked nothing more: closed") from None
         try:
             return asked.result(timeout_s)
         except TimeoutError:
@@ -363,38 +360,3 @@ class KafkaLog:
                             del left[record.key]
             finally:
                 reader.unassign()
-
-    def wait_for(self, topics: Iterable[str], timeout_s: float = 120.0) -> None:
-        """Return when the broker answers and has all topics. TimeoutError names what is missing."""
-        deadline = time.monotonic() + timeout_s
-        missing = set(topics)
-        while missing:
-            try:
-                missing -= self.producer.list_topics(timeout=2).topics.keys()
-                why = f"topics {', '.join(sorted(missing)[:3])} are missing: ./quantum topics apply"
-            except KafkaException as error:
-                why = str(error.args[0])
-            if missing and time.monotonic() > deadline:
-                raise TimeoutError(f"Kafka at {self.bootstrap} is not ready: {why}")
-            if missing:
-                time.sleep(0.1)
-
-    def check_counts(self, wanted: Mapping[str, int]) -> None:
-        """SettingsError, naming both, if a topic has another number of partitions than `wanted`:
-        accounts would be looked for where they are not."""
-        topics = self.producer.list_topics(timeout=10).topics
-        for name, count in wanted.items():
-            found = len(topics[name].partitions)
-            if found != count:
-                raise SettingsError(
-                    f"topic {name} has {found} partitions, {count} are wanted, and a count never "
-                    "changes after creation: say --partitions as the topics were made, or use "
-                    "another broker (./quantum topics diff shows all)."
-                )
-
-    def topic_ids(self) -> dict[str, str]:
-        """Ids of all topics of the broker, as a fence names them."""
-        admin = AdminClient(client(self.bootstrap))
-        names = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
-        described = admin.describe_topics(TopicCollection(names))
-        return {name: str(future.result().topic_id) for name, future in described.items()}

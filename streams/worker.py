@@ -34,7 +34,7 @@ from schemas.ids import natural_id
 from schemas.scalars import EPOCH_TEXT
 from schemas.topics import CONTROL, PARTITIONS_EMBEDDED, TOPICS
 from schemas.topics import partitions as counted
-from streams import sampling
+from streams import broker_topics, sampling
 from streams.app import create_app
 from streams.buffered_log import BufferedLog
 from streams.followers import Followers
@@ -101,10 +101,12 @@ class Worker:
         self.folder = folder
         self.instance = instance
         self.partitions = partitions
+        broker_topics.wait_for(bootstrap, TOPICS)
+        counts = {t.name: counted(t, partitions) for t in TOPICS.values()}
+        broker_topics.check_counts(bootstrap, counts)
+        topic_ids = broker_topics.topic_ids(bootstrap)
+        self.identity = Identity(code_digest(), configuration(), topic_ids)
         self.kafka = KafkaLog(bootstrap, f"{processor}-{os.getpid()}")
-        self.kafka.wait_for(TOPICS)
-        self.kafka.check_counts({t.name: counted(t, partitions) for t in TOPICS.values()})
-        self.identity = Identity(code_digest(), configuration(), self.kafka.topic_ids())
         self.log: KafkaLog | BufferedLog = self.kafka
         if processor == "gateway":
             buffer = BufferFolder(folder / "buffer", self.identity.topic_ids)

@@ -19,7 +19,7 @@ from commands.topics_apply import (
 from replay.log import KafkaUnreachableError, read_kafka
 from runtime.kafka import EmbeddedKafka
 from schemas.topics import DAY_MS, Lane, Topic, partition_of
-from streams.kafka_log import KafkaLog
+from streams.broker_topics import check_counts, wait_for
 
 
 @pytest.fixture
@@ -42,14 +42,14 @@ def test_applying_twice_changes_nothing_the_second_time(
 def test_a_worker_waits_for_missing_topics_and_names_them_with_the_remedy(
     kafka: EmbeddedKafka, topics: tuple[Topic, ...]
 ) -> None:
-    log, names = KafkaLog(kafka.bootstrap, "test"), [topic.name for topic in topics]
+    names = [topic.name for topic in topics]
     with pytest.raises(TimeoutError, match=f"{topics[0].name}.* are missing: ./quantum topics"):
-        log.wait_for(names, timeout_s=0.3)
+        wait_for(kafka.bootstrap, names, timeout_s=0.3)
     made = threading.Timer(0.3, lambda: apply(kafka.bootstrap, 4, topics))
     made.start()
-    log.wait_for(names, timeout_s=30)
+    wait_for(kafka.bootstrap, names, timeout_s=30)
     made.join()
-    log.check_counts({topics[0].name: 4, topics[1].name: 1})
+    check_counts(kafka.bootstrap, {topics[0].name: 4, topics[1].name: 1})
 
 
 def test_a_setting_that_differs_is_shown_and_mended(

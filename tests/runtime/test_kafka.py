@@ -1,6 +1,7 @@
 """The embedded broker: what it acknowledged survives kill -9, and it comes back where it was."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, Message, Produc
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from runtime import jars, java, processes
-from runtime.kafka import EmbeddedKafka
+from runtime.kafka import FIRST_SESSION_MS, NEXT_SESSION_MS, EmbeddedKafka
 from runtime.logs import confluent_logger
 from runtime.processes import ServiceError
 from runtime.settings import Settings
@@ -80,6 +81,18 @@ def test_after_kill_9_it_is_back_at_the_same_address_with_all_it_acknowledged(
     assert broker.pid != pid
     _produce(broker, "kept", b"4")
     assert [each.value() for each in _read(broker, "kept", 4)] == [b"1", b"2", b"3", b"4"]
+
+
+def test_only_who_succeeds_another_broker_of_its_folder_has_a_short_session(tmp_path: Path) -> None:
+    """A starved machine makes heartbeats late: who loses its session is not named to clients."""
+    own = EmbeddedKafka(tmp_path / "kafka")
+    sessions = []
+    for _ in range(2):
+        own.start()
+        said = (own.folder / "server.properties").read_text()
+        sessions += re.findall(r"(?m)^broker\.session\.timeout\.ms=(.*)$", said)
+        own.stop()
+    assert sessions == [str(FIRST_SESSION_MS), str(NEXT_SESSION_MS)]
 
 
 def test_two_brokers_live_side_by_side(broker: EmbeddedKafka, kafka: EmbeddedKafka) -> None:

@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from commands import topics_apply
 from gateways.buffer_folder import BufferFolder
 from runtime.kafka import EmbeddedKafka
+from streams.broker_topics import topic_ids
 from streams.buffered_log import BufferedLog
 from streams.kafka_log import KafkaLog, client, consumer, watermarks
 
@@ -76,7 +77,7 @@ def test_after_a_pause_and_a_kill_of_the_broker_every_record_lies_there_once_in_
     broker: EmbeddedKafka, tmp_path: Path
 ) -> None:
     kafka = KafkaLog(broker.bootstrap, "test")
-    buffer = BufferFolder(tmp_path, kafka.topic_ids())
+    buffer = BufferFolder(tmp_path, topic_ids(broker.bootstrap))
     log = BufferedLog(kafka, buffer, away_s=AWAY_S)
     writer = Writer(log)
     log.ends([KEY])

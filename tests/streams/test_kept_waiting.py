@@ -12,11 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from commands.asking import ask
 from commands.publish import build
@@ -24,6 +26,7 @@ from runtime.kafka import EmbeddedKafka
 from runtime.logs import confluent_logger
 from runtime.settings import ROOT
 from schemas.topics import SIGNAL
+from streams import broker_topics
 from streams.app import EXIT_AGENT
 from streams.worker import EXIT_STRANGER
 from tests.streams.conftest import own_broker
@@ -43,6 +46,19 @@ worker.main(["control", "--kafka", sys.argv[1], "--folder", sys.argv[2]])
 """
 """A worker whose client ends joining its group, as it does when it meets a broker that has just
 started and names no brokers yet ("Did we not perform bootstrap?")."""
+FAILED = """
+import sys
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from streams import worker
+
+async def failing(self):
+    raise AssertionError("Did we not perform bootstrap?")
+
+GroupCoordinator._GroupCoordinator__coordination_routine = failing
+worker.LOOK_S = 1_000
+worker.main(["control", "--kafka", sys.argv[1], "--folder", sys.argv[2]])
+"""
+"""The same, told by what that client says of itself: nobody has to look into the group."""
 LOST = """
 import sys
 from streams import worker
@@ -162,10 +178,37 @@ def test_a_foreign_member_of_the_group_is_named_and_once_it_is_gone_the_worker_w
         stop(process)
 
 
+def test_a_client_that_never_learns_of_the_topics_is_replaced_by_another(
+    broker: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[AdminClient] = []
+
+    class Lost(AdminClient):
+        """Was told of no brokers, the first time, and waits for some."""
+
+        def describe_topics(self, *args: Any, **kwargs: Any) -> Any:
+            asked.append(self)
+            if len(asked) > 1:
+                return super().describe_topics(*args, **kwargs)
+            answer: Future[Any] = Future()
+            answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+            assert kwargs["request_timeout"] <= 10
+            return {"market": answer}
+
+    expected = broker_topics.topic_ids(broker.bootstrap)
+    monkeypatch.setattr(broker_topics, "AdminClient", Lost)
+    assert broker_topics.topic_ids(broker.bootstrap) == expected
+    assert len(set(map(id, asked))) == 2
+    asked.clear()
+    with pytest.raises(TimeoutError, match="does not say which topics it has"):
+        broker_topics.topic_ids(broker.bootstrap, timeout_s=-1)
+
+
 @pytest.mark.parametrize(
     ("program", "code", "said"),
     [
         (GAVE_UP, EXIT_STRANGER, "no member of its group; the process ends"),
+        (FAILED, EXIT_AGENT, "no member of its group any more: KafkaError"),
         (LOST, EXIT_STRANGER, "Kafka answers others and not this process, which ends"),
         (WENT, EXIT_AGENT, "Kafka does not answer; ending the process"),
     ],

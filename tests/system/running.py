@@ -150,7 +150,11 @@ def live(kind: type[System], **environment: str) -> Iterator[System]:
             patch.setenv(name, value)
         try:
             with kind(details={"command": "test"}) as system:
-                yield system
+                try:
+                    yield system
+                except BaseException as error:
+                    error.add_note(last_words(system))
+                    raise
                 assert system.feed_error() is None
             for path in system.run.logs.glob("*.out"):
                 assert "Traceback" not in path.read_text(errors="replace"), path
@@ -158,6 +162,15 @@ def live(kind: type[System], **environment: str) -> Iterator[System]:
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+
+def last_words(system: LiveSystem, lines: int = 8) -> str:
+    """The end of each process' log: the folder is gone when a failure is read."""
+    told = []
+    for path in sorted([*system.run.logs.glob("*.log"), *system.run.folder.glob("kafka/*.log")]):
+        end = path.read_text(errors="replace").splitlines()[-lines:]
+        told += [f"--- {path.name}", *(line[:400] for line in end)]
+    return "\n".join(told)
 
 
 class Minutes:
