@@ -7,6 +7,7 @@ order; the log is the only effect. Nothing here reads a clock for a decision.
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -20,16 +21,14 @@ from schemas.scalars import EPOCH_TEXT
 from schemas.sources import SourceHalted
 from schemas.topics import TOPICS, Lane
 from streams.log import Delivered, Incoming, Log
+from streams.paces import Every, Paces
 from streams.progress import Snapshot
 from streams.recovery import Identity, fence, fenced_by, recover
-from streams.snapshots import Every, Keeper, Stand, restore
+from streams.snapshots import Keeper, Stand, restore
 from streams.taking import Recovered, take
 from streams.turns import Precedence, Underway
 
 logger = logging.getLogger(__name__)
-CHECKPOINT_INPUTS = 1_000
-CHECKPOINT_S = 10.0
-"""A quiet live system would else write a record a source each second, kept for ever."""
 NOT_ADMITTED = "NOT_ADMITTED"
 
 
@@ -58,7 +57,7 @@ class Shell:
         self.lock = threading.RLock()
         self._precedence = Precedence(self.lock)
         self.sources: dict[int, Source] = {}
-        self.keeper = Keeper(log, identity.topic_ids, every or Every())
+        self.keeper = Keeper(log, identity.topic_ids, Paces(every or Every()))
         self._watched: dict[str, int] = {}
         self.dead_letters = 0
         self.halts = 0
@@ -90,7 +89,6 @@ class Shell:
         self.fed = True
         """Whether a feed may wait for this worker; not where the clock is a live one."""
         self._since: dict[str, int] = {}
-        self._checked: dict[str, tuple[float, int]] = {}
 
     # ------------------------------------------------------------------ ownership
 
@@ -375,20 +373,17 @@ class Shell:
     # ------------------------------------------------------------------ checkpoints
 
     def checkpoint(self, now_s: float) -> None:
-        """Write a checkpoint for each source that wrote before and folded a while without a record.
+        """Write the checkpoints and the snapshot that are due, as long as there is time for it.
 
         `now_s` is a monotonic time; it only decides when a checkpoint is due, not what is in it."""
+        paces = self.keeper.paces
         with self.lock:
-            for source in self.sources.values():
-                since = self._since.get(source.name, 0)
-                at, sequence = self._checked.get(source.name, (now_s, source.sequence))
-                if sequence != source.sequence or not since:
-                    self._checked[source.name] = (now_s, source.sequence)
-                elif source.sequence and (now_s - at >= CHECKPOINT_S or since >= CHECKPOINT_INPUTS):
+            for source in paces.checkpoints(self.sources.values(), self._since, now_s):
+                if paces.rested(now_s):
+                    began = time.perf_counter()
                     self._publish(source, source.checkpoint())
-                    self._checked[source.name] = (now_s, source.sequence)
-                else:
-                    self._checked.setdefault(source.name, (at, sequence))
+                    paces.told[source.name] = now_s, source.sequence
+                    paces.spent(now_s, time.perf_counter() - began)
             kept = self.keeper.due(self.sources.values(), now_s)
             if kept is not None:
                 record, taken = self.keeper.take(kept, now_s)

@@ -24,6 +24,7 @@ from schemas.envelope import Envelope
 from schemas.sources import SourceCheckpointed, SourceFenced
 from schemas.topics import SNAPSHOTS
 from streams.log import Incoming, Log
+from streams.paces import Pace, Paces
 from streams.state_form import Form, FormError, form_of, read_model, shape
 
 logger = logging.getLogger(__name__)
@@ -42,17 +43,6 @@ LOOK_BACK = 5_000
 """Messages of the topic that a restart looks through, from the end, before it replays."""
 WINDOW = 200
 FENCE = b'"source.fenced.v1"'
-
-
-@dataclass(frozen=True, slots=True)
-class Every:
-    """When a snapshot of a source is due: after `inputs` records folded, or after `seconds` if
-    at least `news` were. `share`: what it may take of the time at most, as a fraction."""
-
-    inputs: int = 20_000
-    seconds: float = 60.0
-    news: int = 1_000
-    share: float = 0.001
 
 
 def state_version(source: Source) -> str:
@@ -126,26 +116,16 @@ class Taken:
 
 
 @dataclass(slots=True)
-class _Pace:
-    """When a source was last kept, and how many inputs it had folded then."""
-
-    at_s: float
-    folded: int
-    cost_s: float = 0.0
-
-
-@dataclass(slots=True)
 class Keeper:
     """Takes and writes the snapshots of one process."""
 
     log: Log
     ids: dict[str, str]
-    every: Every = field(default_factory=Every)
+    paces: Paces = field(default_factory=Paces)
     since: dict[str, int] = field(default_factory=dict)
     """Where each own output was read from, before the own fence."""
     waiting: dict[str, Taken] = field(default_factory=dict)
     """Taken, by source; their checkpoints are not yet known to be valid."""
-    paces: dict[str, _Pace] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.Lock)
     without: set[str] = field(default_factory=set)
     """Sources whose state has no form: a strategy of one's own may remember anything."""
@@ -154,22 +134,8 @@ class Keeper:
     """What the last one took while the source stood still, in milliseconds."""
 
     def due(self, sources: Iterable[Source], now_s: float) -> Source | None:
-        """The source that most needs a snapshot, if one does."""
-        found: Source | None = None
-        most = 0
-        for source in sources:
-            if source.name in self.without:
-                continue
-            folded = sum(source.positions.values())
-            pace = self.paces.setdefault(source.name, _Pace(now_s, folded))
-            news, age_s = folded - pace.folded, now_s - pace.at_s
-            wanted = news >= self.every.inputs or (
-                news >= self.every.news and age_s >= self.every.seconds
-            )
-            rested = age_s >= pace.cost_s / self.every.share
-            if wanted and rested and news > most:
-                found, most = source, news
-        return found
+        """The source that most needs a snapshot, if one does and there is time for it."""
+        return self.paces.snapshot((s for s in sources if s.name not in self.without), now_s)
 
     def take(self, source: Source, now_s: float) -> tuple[Envelope, Taken]:
         """The state of a source at a checkpoint, and that checkpoint, which is to be appended next,
@@ -194,7 +160,8 @@ class Keeper:
             self.without.add(source.name)
         cost_s = time.perf_counter() - began
         self.held_ms = round(cost_s * 1000, 1)
-        self.paces[source.name] = _Pace(now_s, sum(source.positions.values()), cost_s)
+        self.paces.kept[source.name] = Pace(now_s, sum(source.positions.values()), cost_s)
+        self.paces.spent(now_s, cost_s)
         return record, taken
 
     def write(self, seen: dict[str, int]) -> None:
@@ -221,7 +188,7 @@ class Keeper:
         with self.lock:
             for name in names:
                 self.waiting.pop(name, None)
-                self.paces.pop(name, None)
+                self.paces.kept.pop(name, None)
 
 
 def _ignored(_offset: int) -> None:

@@ -26,9 +26,9 @@ from schemas.safety import FlashCrashDetected, GovernorLevelChanged, HfosModeCha
 from schemas.topics import COMMANDS_CONTROL, COMMANDS_TRADE, INTENT, SIGNAL
 from schemas.trade import OrderDecided
 from streams.gateway import GatewayShell
+from streams.paces import Every
 from streams.simulated.process import frozen, thawed
 from streams.simulated.simulation import NAMES, SECOND_US, Bystander, Simulation
-from streams.snapshots import Every
 
 ACCOUNTS = ("alpha", "hot", "main")
 PARTITIONS = 2
@@ -108,7 +108,9 @@ class Run:
         world.watch.slack_us = 200_000 if rates.skew_us or rates.step else 0
         world.coverage["clock skew"] = int(rates.skew_us != 0)
         for actor in world.actors:
-            actor.shell.keeper.every = Every(inputs=rates.snapshot_inputs, share=float("inf"))
+            actor.shell.keeper.paces.every = Every(
+                inputs=rates.snapshot_inputs, share=float("inf"), process_share=float("inf")
+            )
             for source in actor.shell.sources.values():
                 if isinstance(venue := getattr(source, "decider", None), Venue):
                     venue.faults = rates.venue

@@ -24,6 +24,7 @@ from schemas.envelope import Envelope
 from schemas.scalars import time_text
 from schemas.topics import TOPICS, WORKERS, partition_of
 from streams.log import Incoming
+from streams.paces import Every
 from streams.processors import AGENTS
 from streams.shell import Shell
 from streams.simulated.actor import IDENTITY, Actor, SimulatedGateway
@@ -31,7 +32,6 @@ from streams.simulated.broker import Broker, InFlight, MemoryLog, ignored
 from streams.simulated.disk import Disk
 from streams.simulated.process import NEVER, KilledError
 from streams.simulated.strikes import Strikes
-from streams.snapshots import Every
 from streams.venue_window import outside_window
 
 DEPTH_MAX = 3
@@ -126,7 +126,9 @@ class Simulation:
     def shell(self, name: str, log: MemoryLog) -> Shell:
         if name == "gateway":
             return SimulatedGateway(self, self.partitions, log)
-        every = Every(inputs=self.rates.snapshot_inputs, share=float("inf"))
+        every = Every(
+            inputs=self.rates.snapshot_inputs, share=float("inf"), process_share=float("inf")
+        )
         return Shell(
             name,
             self.partitions,

@@ -23,12 +23,12 @@ from schemas.codec import encode
 from schemas.envelope import Envelope
 from schemas.topics import TOPICS, partition_of
 from streams.gateway import GatewayShell
+from streams.paces import CHECKPOINT_S, Every
 from streams.recovery import Identity
-from streams.shell import CHECKPOINT_S, Shell
+from streams.shell import Shell
 from streams.simulated.broker import Broker, InFlight, MemoryLog, ignored
 from streams.simulated.process import KilledError, frozen, thawed
 from streams.simulated.process import Process as Running
-from streams.snapshots import Every
 from streams.venue_window import outside_window
 from tests.streams.crash_scenario import PARTITIONS
 
@@ -40,7 +40,7 @@ ROUNDS_MAX = 600
 ZOMBIE_TURNS = 4
 FAULTS = FaultPlan(lost_answer_every=2, lost_request_every=5)
 IDENTITY = Identity("test", "test")
-EVERY = Every(inputs=1, share=float("inf"))
+EVERY = Every(inputs=1, share=float("inf"), process_share=float("inf"))
 """A snapshot at every look: of one source at each of the two that a tick brings."""
 
 

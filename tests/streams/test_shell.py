@@ -14,8 +14,9 @@ from schemas.sources import SourceCheckpointed, SourceFenced, SourceHalted, Sour
 from schemas.trade import SignalJudged
 from schemas.validity import SequenceGap
 from streams.log import Incoming
+from streams.paces import CHECKPOINT_INPUTS, CHECKPOINT_S
 from streams.recovery import Identity
-from streams.shell import CHECKPOINT_INPUTS, CHECKPOINT_S, Shell
+from streams.shell import Shell
 from streams.simulated.broker import Broker, InFlight, MemoryLog, ignored
 from tests.streams.crash_checks import valid
 from tests.streams.crash_runs import reference

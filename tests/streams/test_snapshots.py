@@ -11,9 +11,10 @@ from domain.source import Source
 from schemas.codec import decode
 from schemas.sources import SourceCheckpointed
 from schemas.topics import TOPICS
+from streams.paces import Every
 from streams.shell import Shell
 from streams.simulated.broker import InFlight, MemoryLog, ignored
-from streams.snapshots import KEY, STATE_VERSIONS, Every, parts, restore
+from streams.snapshots import KEY, STATE_VERSIONS, parts, restore
 from tests.streams.crash_checks import state, valid
 from tests.streams.crash_runs import reference
 from tests.streams.crash_scenario import PARTITIONS
@@ -260,7 +261,7 @@ def test_a_snapshot_is_due_by_inputs_or_by_time_with_news_and_never_too_often() 
     assert keeper.due([source], 60.0) is source
     source.positions["clock/0"] = 100
     assert keeper.due([source], 1.0) is source
-    keeper.paces[NAME].cost_s = 0.05
+    keeper.paces.kept[NAME].cost_s = 0.05
     assert keeper.due([source], 49.0) is None, "at most a thousandth of the time"
     assert keeper.due([source], 50.0) is source
 
