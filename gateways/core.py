@@ -82,7 +82,7 @@ class GatewayCore:
         self._fenced = False
         self._old_below = 0
         self._ordinal = 0
-        self._ledger = Ledger(venue, self.window_us)
+        self._ledger = Ledger(venue, self.window_us, self.skew_us)
         self.unguarded = Unguarded(self._ledger.orders)
         self._chain: tuple[str, str | None] = ("", None)
 
@@ -204,7 +204,7 @@ class GatewayCore:
             for errand in self._ledger.errands.values()
             if wall_us >= errand.sent_us + self.window_us
         ]
-        waiting.sort(key=lambda pair: pair[0])
+        waiting.sort(key=lambda pair: (pair[1].rank, pair[0]))
         room = self._ledger.wire.room(wall_us - self.window_us)
         found: list[tuple[int, Action]] = []
         for ordinal, each in waiting:
@@ -361,7 +361,8 @@ class GatewayCore:
             cancel = CancelRequest(client_order_id=order.client_order_id, symbol=order.symbol)
             send = self._send(cancel, account, live.cancels, wall_us, live)
             out.append((live.cancel_ordinal, send))
-        if room > 0 and wall_us >= self._ask_from(live):
+        least = 0 if live.cancel is None else -self._ledger.wire.allowed
+        if room > least and wall_us >= self._ask_from(live):
             query = Query(client_order_id=order.client_order_id, symbol=order.symbol)
             out.append((live.ordinal, self._send(query, account, live.asked, wall_us, live)))
         return out

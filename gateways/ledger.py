@@ -39,10 +39,12 @@ OUR_PREFIX = client_order_id("")[:2]
 
 
 class Ledger:
-    """State of one gateway partition. `venue` names the venue in natural ids, `window_us` is W."""
+    """State of one gateway partition. `venue` names the venue in natural ids, `window_us` is W,
+    `skew_us` how far the venue's clock may be off."""
 
-    def __init__(self, venue: str, window_us: int) -> None:
+    def __init__(self, venue: str, window_us: int, skew_us: int) -> None:
         self.venue = venue
+        self._longest_us = window_us + skew_us
         self.fence_us = LONG_AGO
         self.orders: dict[str, LiveOrder] = {}
         self.restless: dict[str, LiveOrder] = {}
@@ -157,7 +159,7 @@ class Ledger:
         of them was lost: the venue is asked, and its answer has every fill and the end."""
         if live is None or dec(said.filled_quantity) == live.filled():
             return [reports.ended(said, order_id)]
-        live.ask_now = True
+        live.accepted = live.ask_now = True
         self.sort(live)
         return []
 
@@ -179,13 +181,16 @@ class Ledger:
         self, said: VenueFound, account: str, order_id: str, live: LiveOrder | None,
         causationid: str | None,
     ) -> list[ExecutionItem]:  # fmt: skip
-        """The answer to a query. "Not known" counts only as the answer to the latest one: that
-        was asked when nothing was on the wire, an older one may have been overtaken by a resend."""
+        """The answer to a query. "Not known" counts only as the answer to the latest one, and if
+        that was asked when nothing was on the wire: an older one may have been overtaken by a
+        resend, one that could not wait by the request itself."""
         if live is None:
             return []
         if not said.known:
             if not live.accepted and live.query_id and causationid == live.query_id:
-                live.fate, live.attempt, live.query_id = Fate.READY, live.attempt + 1, ""
+                live.ask_now, live.query_id = False, ""
+                if live.asked_us >= live.t0_us + self._longest_us:
+                    live.fate, live.attempt = Fate.READY, live.attempt + 1
             return []
         live.ask_now, live.query_id = False, ""
         items: list[ExecutionItem] = []

@@ -66,6 +66,14 @@ class LiveOrder:
     fills: dict[str, Decimal] = field(default_factory=dict)
     """Quantity of each fill that was told, by the fill's id."""
 
+    @property
+    def rank(self) -> int:
+        """Who gets room on the wire first: what is about an order that left, then protections and
+        closes, entries last. Entries that a barrier holds back must not keep a question waiting."""
+        if self.accepted or self.fate is not Fate.READY:
+            return 0
+        return 1 if self.order.reduce_only else 2
+
     def filled(self) -> Decimal:
         """How much of it is known to be filled."""
         return sum(self.fills.values(), Decimal(0))
@@ -98,6 +106,7 @@ class Errand:
     ordinal: int
     attempt: int = 0
     sent_us: int = LONG_AGO
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)

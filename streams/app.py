@@ -141,13 +141,16 @@ class EndingThread(driver.AIOKafkaConsumerThread):
             await super().on_start()
         except KafkaError:
             stop("Kafka does not answer")
-        if self._consumer is not None and self._consumer._coordinator is not None:
-            self._consumer._coordinator._coordination_task.add_done_callback(_left)
+        assert self._consumer is not None
+        if (coordinator := self._consumer._coordinator) is not None:
 
+            def left(grouped: "asyncio.Task[None]") -> None:
+                if not (grouped.cancelled() or coordinator._closing.done()) and (
+                    failed := grouped.exception()
+                ):
+                    stop(f"no member of its group any more: {failed}")
 
-def _left(grouped: "asyncio.Task[None]") -> None:
-    if not grouped.cancelled() and (failed := grouped.exception()) is not None:
-        stop(f"no member of its group any more: {failed}")
+            coordinator._coordination_task.add_done_callback(left)
 
 
 def assignor_of(topics: tuple[str, ...]) -> type[PartitionAssignor]:

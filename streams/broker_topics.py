@@ -18,9 +18,11 @@ PATIENT_S = 120.0
 
 def wait_for(bootstrap: str, topics: Iterable[str], timeout_s: float = PATIENT_S) -> None:
     """Return when the broker answers and has all topics. TimeoutError names what is missing."""
-    deadline, admin = time.monotonic() + timeout_s, AdminClient(client(bootstrap))
+    deadline, renew = time.monotonic() + timeout_s, 0.0
     missing = set(topics)
     while missing:
+        if time.monotonic() > renew:
+            admin, renew = AdminClient(client(bootstrap)), time.monotonic() + RENEW_S
         try:
             missing -= admin.list_topics(timeout=2).topics.keys()
             why = f"topics {', '.join(sorted(missing)[:3])} are missing: ./quantum topics apply"
@@ -34,9 +36,11 @@ def wait_for(bootstrap: str, topics: Iterable[str], timeout_s: float = PATIENT_S
 
 def check_counts(bootstrap: str, wanted: Mapping[str, int]) -> None:
     """SettingsError, naming both, if a topic has another number of partitions than `wanted`:
-    accounts would be looked for where they are not."""
+    accounts would be looked for where they are not. TimeoutError if one is not named any more."""
     topics = AdminClient(client(bootstrap)).list_topics(timeout=10).topics
     for name, count in wanted.items():
+        if name not in topics:
+            raise TimeoutError(f"Kafka at {bootstrap} does not name topic {name} any more")
         found = len(topics[name].partitions)
         if found != count:
             raise SettingsError(

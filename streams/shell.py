@@ -378,16 +378,17 @@ class Shell:
         `now_s` is a monotonic time; it only decides when a checkpoint is due, not what is in it."""
         paces = self.keeper.paces
         with self.lock:
+            # before checkpoints: a snapshot has one, and they would never leave time for it
+            kept = self.keeper.due(self.sources.values(), now_s)
+            if kept is not None:
+                record, taken = self.keeper.take(kept, now_s)
+                self._publish(kept, record, taken.delivered)
             for source in paces.checkpoints(self.sources.values(), self._since, now_s):
                 if paces.rested(now_s):
                     began = time.perf_counter()
                     self._publish(source, source.checkpoint())
                     paces.told[source.name] = now_s, source.sequence
                     paces.spent(now_s, time.perf_counter() - began)
-            kept = self.keeper.due(self.sources.values(), now_s)
-            if kept is not None:
-                record, taken = self.keeper.take(kept, now_s)
-                self._publish(kept, record, taken.delivered)
         self.keeper.write(self._watched)
 
 

@@ -6,6 +6,8 @@ Method: as in test_core.py.
 
 import pytest
 
+from gateways.orders import SendRequest
+from gateways.wire import AT_FIRST
 from schemas.trade import OrderData, OrderDecided
 from schemas.venue import (
     Place,
@@ -96,6 +98,40 @@ def test_an_order_not_found_is_sent_again_by_the_same_steps() -> None:
     assert world.last(Place).risk_increasing
     world.pump(after_s=1.1)
     assert [item.attempt for item in world.items("unknown")] == [0, 1]
+
+
+def test_no_such_order_proves_nothing_while_the_request_may_be_on_its_way() -> None:
+    """A gateway that takes a buffer over asks at once about what that is in doubt of."""
+    world, a = World(), order("a")
+    world.decide(a)
+    world.pump()
+    assert world.core.asked(a.id, anew=True)
+    world.pump()
+    world.report(not_found(a), answers=world.last(Query))
+    world.pump()
+    assert (world.requests(Query), world.requests(Place)) == (1, 1)
+    world.pump(after_s=1.2)
+    assert (world.requests(Query), world.requests(Place)) == (2, 1)
+    world.report(not_found(a), answers=world.last(Query))
+    world.pump()
+    assert world.requests(Place) == 2
+
+
+def test_entries_that_are_held_back_keep_no_question_waiting() -> None:
+    """A barrier that fails holds entries back; who waits for room waits for what may leave."""
+    world = World()
+    world.decide(*(order(f"entry {n}") for n in range(AT_FIRST)))
+    world.decide(stop("late"))
+
+    def due(kind: type[Place | Query]) -> list[SendRequest]:
+        sends = [a for a in world.core.due(world.wall) if isinstance(a, SendRequest)]
+        return [a for a in sends if isinstance(a.request.request, kind) and not a.risk_increasing]
+
+    (protection,) = due(Place)
+    world.core.sent(protection, world.wall)
+    world.wall += 1_200_000
+    (question,) = due(Query)
+    assert question.order_id == protection.order_id
 
 
 def test_an_emergency_does_not_end_an_order_while_it_is_unknown() -> None:

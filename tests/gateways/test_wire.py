@@ -93,3 +93,15 @@ def test_a_venue_of_one_speed_is_never_sent_more_than_it_answers_within_the_wind
             worst_us = max(worst_us, at_us - int(name.split()[0]))
     assert worst_us < WINDOW_US
     assert done >= 29 * WINDOW_US // service_us, "and it never waits for work"
+
+
+def test_a_way_that_became_longer_is_not_taken_for_a_slow_venue_for_ever() -> None:
+    wire = Wire(WINDOW_US)
+    _send(wire, "near", 0)
+    wire.answered("near", 5_000)
+    for n in range(400):
+        _send(wire, str(n), n * 200_000)
+        wire.answered(str(n), n * 200_000 + 400_000)
+        if n == 100:
+            assert wire.allowed == LEAST
+    assert wire.allowed > LEAST
