@@ -188,9 +188,9 @@ class Ledger:
             return []
         if not said.known:
             if not live.accepted and live.query_id and causationid == live.query_id:
-                live.ask_now, live.query_id = False, ""
+                live.query_id = ""
                 if live.asked_us >= live.t0_us + self._longest_us:
-                    live.fate, live.attempt = Fate.READY, live.attempt + 1
+                    live.fate, live.attempt, live.ask_now = Fate.READY, live.attempt + 1, False
             return []
         live.ask_now, live.query_id = False, ""
         items: list[ExecutionItem] = []

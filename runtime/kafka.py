@@ -165,7 +165,7 @@ class EmbeddedKafka(Service):
         return path
 
     def _has_run(self) -> bool:
-        """Whether a broker has registered in this folder's log before."""
+        """Whether a broker was started on this folder's log before."""
         return (self.folder / "log" / "__cluster_metadata-0").exists()
 
     def _format(self) -> None:

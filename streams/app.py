@@ -184,6 +184,6 @@ def credentials() -> faust.auth.Credentials | None:
 
 def stop(why: str) -> None:
     """End the process at once, keeping its place: Faust drops what a handler raises on."""
-    logger.critical("%s; ending the process", why, exc_info=sys.exc_info())
+    logger.critical("%s; ending the process", why, exc_info=sys.exc_info()[1])
     logging.shutdown()
     os._exit(EXIT_AGENT)

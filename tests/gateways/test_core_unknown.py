@@ -110,11 +110,13 @@ def test_no_such_order_proves_nothing_while_the_request_may_be_on_its_way() -> N
     world.report(not_found(a), answers=world.last(Query))
     world.pump()
     assert (world.requests(Query), world.requests(Place)) == (1, 1)
+    assert world.core.asked(a.id, anew=False), "the doubt is kept"
     world.pump(after_s=1.2)
     assert (world.requests(Query), world.requests(Place)) == (2, 1)
     world.report(not_found(a), answers=world.last(Query))
     world.pump()
     assert world.requests(Place) == 2
+    assert not world.core.asked(a.id, anew=False)
 
 
 def test_entries_that_are_held_back_keep_no_question_waiting() -> None:

@@ -137,3 +137,13 @@ def test_a_partition_that_a_client_believes_is_not_there_is_asked_for_again(
     with pytest.raises(KafkaException, match="Unknown partition"):
         watermarks(reader, "grows/2", 0.3)
     reader.close()
+
+
+def test_a_thread_that_still_asks_a_closed_log_hears_what_it_hears_without_a_broker(
+    broker: EmbeddedKafka,
+) -> None:
+    """The gateway's sender goes on for a moment while its process ends."""
+    log = KafkaLog(broker.bootstrap, "test")
+    log.close()
+    with pytest.raises(ConnectionError, match="closed"):
+        log.ends([KEY], timeout_s=0.05)

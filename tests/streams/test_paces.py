@@ -55,9 +55,7 @@ def test_who_folded_most_without_a_record_tells_its_state_first() -> None:
     assert [since[source.name] for source in due] == sorted(since.values(), reverse=True)
 
 
-def test_where_there_is_time_for_one_state_a_snapshot_that_is_due_comes_before_checkpoints() -> (
-    None
-):
+def test_where_there_is_time_for_one_state_a_snapshot_comes_before_checkpoints() -> None:
     bench, script = Bench("risk", every=Every(1, share=float("inf"), process_share=1e-9)), Script()
     bench.feed(*script.signal(ALPHA, "BUY"))
     bench.shell.checkpoint(0.0)
