@@ -16,7 +16,9 @@ from confluent_kafka import TopicPartition
 
 from commands import live
 from commands.console import CommandError, ExitCode, say
+from commands.lag import board
 from commands.live import FeedPlan, LiveSystem
+from replay.log import ends
 from runtime.settings import Settings
 from schemas.codec import decode, encode
 from schemas.control import PolicySet, PolicySetData
@@ -46,12 +48,14 @@ from schemas.topics import (
 )
 from schemas.trade import Signal, SignalData, SignalJudged, SignalPublished
 from streams.kafka_log import KafkaLog, consumer
+from streams.processors import AGENTS
 
 MINUTE_US = 60_000_000
 WARM_UP_MINUTES = 16 * 60
 PRICE = "40000"
 SIZE_PCT = "0.05"
 OPEN_S = 120.0
+LOOK_S = 0.5
 LIMITS: dict[str, Any] = {
     "start_equity_usdt": "1000000",
     "max_position_usd": "1000000000",
@@ -111,7 +115,8 @@ class World:
         self._pricing = threading.Thread(target=self._price_forever, name="prices", daemon=True)
 
     def open(self) -> None:
-        """Instruments, candles, prices each second, policies; returns when all are funded."""
+        """Instruments, candles, prices each second, policies; returns when all are funded and
+        every worker knows it: a signal before that is refused for want of a price."""
         now = wall_us()
         self._market(self._instruments(now))
         first = now // MINUTE_US - WARM_UP_MINUTES
@@ -122,6 +127,7 @@ class World:
             self.log.append(f"{COMMANDS_CONTROL.name}/0", encode(_policy(account)), account, _noted)
         self.log.flush()
         self._wait_for_funds()
+        self._wait_for_workers()
 
     def close(self) -> None:
         """Stop the prices."""
@@ -176,6 +182,21 @@ class World:
             if time.monotonic() > deadline:
                 raise CommandError(f"{len(missing)} accounts were not funded in {OPEN_S:.0f} s")
         reader.close()
+
+    def _wait_for_workers(self) -> None:
+        until = ends(self.kafka)
+        deadline = time.monotonic() + OPEN_S
+        while behind := self._behind(until):
+            self.check()
+            if time.monotonic() > deadline:
+                names = ", ".join(behind)
+                raise CommandError(f"{names} did not take in the accounts in {OPEN_S:.0f} s")
+            time.sleep(LOOK_S)
+
+    def _behind(self, until: dict[str, int]) -> list[str]:
+        """Workers that have not reported, or not so far."""
+        lag = board(self.kafka).lag(until)
+        return [name for name in AGENTS if lag.get(name, 1)]
 
     # ------------------------------------------------------------------ signals
 

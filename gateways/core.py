@@ -10,7 +10,7 @@ the fence (`on_own`), `fenced_at` with the ends, control, `trade.order` up to it
 `venue.report` from the start.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from domain.policy_state import ControlState
@@ -176,45 +176,44 @@ class GatewayCore:
         if not self._fenced:
             return ""
         room = self._ledger.wire.room(wall_us - self.window_us)
-        found: Literal["", "safe"] = ""
-        for live in self._ledger.restless.values():
-            if not live.accepted and live.fate is Fate.READY:
-                if self._may_wait(live, room):
-                    continue
-                if not live.order.reduce_only:
-                    return "risky"
-                found = "safe"
-            elif not found and self._due_order(live, wall_us, room):
-                found = "safe"
-        late = wall_us - self.window_us
-        if room > 0 and any(errand.sent_us <= late for errand in self._ledger.errands.values()):
-            found = "safe"
-        return found
+        first, entries = self._ledger.queue(wall_us - self.window_us)
+        waits = self._waits(room)
+        if not all(map(waits, entries)):
+            return "risky"
+        for each in first:
+            if isinstance(each, Errand):
+                found = room > 0
+            elif not each.accepted and each.fate is Fate.READY:
+                found = not waits(each)
+            else:
+                found = bool(self._due_order(each, wall_us, room))
+            if found:
+                return "safe"
+        return ""
 
     def due(self, wall_us: int) -> list[Action]:
         """Everything that is to be done at `wall_us`, in the order of the log; of what may wait, as
         much as there is room for among the requests without an answer. Changes nothing."""
         if not self._fenced:
             return []
-        waiting: list[tuple[int, LiveOrder | Errand]] = [
-            (live.ordinal, live) for live in self._ledger.restless.values()
-        ]
-        waiting += [
-            (errand.ordinal, errand)
-            for errand in self._ledger.errands.values()
-            if wall_us >= errand.sent_us + self.window_us
-        ]
-        waiting.sort(key=lambda pair: (pair[1].rank, pair[0]))
         room = self._ledger.wire.room(wall_us - self.window_us)
+        first, entries = self._ledger.queue(wall_us - self.window_us)
         found: list[tuple[int, Action]] = []
-        for ordinal, each in waiting:
+        for each in first:
             if isinstance(each, LiveOrder):
                 acts = self._due_order(each, wall_us, room)
             elif room > 0:
                 send = self._send(each.request, each.account, each.attempt, wall_us)
-                acts = [(ordinal, send)]
+                acts = [(each.ordinal, send)]
             else:
                 continue
+            found += acts
+            room -= sum(isinstance(action, SendRequest) for _, action in acts)
+        waits = None
+        for live in entries:
+            if room <= 0 and (waits := waits or self._waits(room))(live):
+                continue
+            acts = self._due_order(live, wall_us, room)
             found += acts
             room -= sum(isinstance(action, SendRequest) for _, action in acts)
         found.sort(key=lambda pair: pair[0])
@@ -223,14 +222,7 @@ class GatewayCore:
     def next_due_us(self, wall_us: int) -> int | None:
         """A wall time not later than the next at which `due` may have more to say; None: never, as
         far as is known now."""
-        times: list[int] = []
-        for live in self._ledger.restless.values():
-            answer_by = live.t0_us + self.window_us
-            times += [answer_by + 1, answer_by + self.skew_us, live.asked_us + self.window_us]
-            times += [live.asked_us + self.window_us + self.skew_us]
-            times += [live.cancelled_us + self.window_us]
-        times += [errand.sent_us + self.window_us for errand in self._ledger.errands.values()]
-        return min((time for time in times if time > wall_us), default=None)
+        return self._ledger.next_due_us(wall_us)
 
     def sent(self, action: Action, wall_us: int) -> None:
         """Note that an action of `due` was done: a request left, or a report was recorded. For a
@@ -341,7 +333,7 @@ class GatewayCore:
     def _due_order(self, live: LiveOrder, wall_us: int, room: int) -> list[tuple[int, Action]]:
         order, account = live.order, live.account
         if not live.accepted and live.fate is Fate.READY:
-            if self._may_wait(live, room):
+            if room <= 0 and self._waits(room)(live):
                 return []
             end = self._refused(live)
             if end is not None:
@@ -367,15 +359,23 @@ class GatewayCore:
             out.append((live.ordinal, self._send(query, account, live.asked, wall_us, live)))
         return out
 
-    def _may_wait(self, live: LiveOrder, room: int) -> bool:
+    def _waits(self, room: int) -> Callable[[LiveOrder], bool]:
         """Whether an order that was not sent has to wait for room on the wire: an entry that is
         still wanted, and a protection when there is twice too little. A close never waits."""
-        if room > 0 or live.cancel is not None or self.halt:
-            return False
-        if live.order.reduce_only:
-            return live.rests_by_type() and room <= -self._ledger.wire.allowed
-        policy = self.control.accounts.get(live.account)
-        return policy is not None and policy.can_open_new_trades()
+        protections = room <= -self._ledger.wire.allowed
+        accounts, free = self.control.accounts, dict[str, bool]()
+
+        def waits(live: LiveOrder) -> bool:
+            if room > 0 or live.cancel is not None or self.halt:
+                return False
+            if live.order.reduce_only:
+                return protections and live.rests_by_type()
+            if live.account not in free:  # once an account in a look over many orders
+                policy = accounts.get(live.account)
+                free[live.account] = policy is not None and policy.can_open_new_trades()
+            return free[live.account]
+
+        return waits
 
     def _ask_from(self, live: LiveOrder) -> int:
         """Wall time from which the venue may be asked about an order that was sent. The answer "no

@@ -44,7 +44,7 @@ class Ledger:
 
     def __init__(self, venue: str, window_us: int, skew_us: int) -> None:
         self.venue = venue
-        self._longest_us = window_us + skew_us
+        self._window_us, self._longest_us = window_us, window_us + skew_us
         self.fence_us = LONG_AGO
         self.orders: dict[str, LiveOrder] = {}
         self.restless: dict[str, LiveOrder] = {}
@@ -115,6 +115,31 @@ class Ledger:
             self.restless.pop(live.order.id, None)
         else:
             self.restless[live.order.id] = live
+
+    def queue(self, late_us: int) -> tuple[list[LiveOrder | Errand], list[LiveOrder]]:
+        """What gets room on the wire first, by rank and place in the log, and then entries that
+        were not sent, in the order of the log. Of errands those that left up to `late_us`."""
+        first: list[LiveOrder | Errand] = []
+        entries: list[LiveOrder] = []
+        for live in self.restless.values():
+            if live.accepted or live.fate is not Fate.READY or live.order.reduce_only:
+                first.append(live)
+            else:
+                entries.append(live)
+        first += [errand for errand in self.errands.values() if errand.sent_us <= late_us]
+        first.sort(key=lambda each: (each.rank, each.ordinal))
+        entries.sort(key=lambda live: live.ordinal)
+        return first, entries
+
+    def next_due_us(self, wall_us: int) -> int | None:
+        """See :meth:`gateways.core.GatewayCore.next_due_us`."""
+        times: list[int] = []
+        for live in self.restless.values():
+            times += [live.t0_us + self._window_us + 1, live.t0_us + self._longest_us]
+            times += [live.asked_us + self._window_us, live.asked_us + self._longest_us]
+            times += [live.cancelled_us + self._window_us]
+        times += [errand.sent_us + self._window_us for errand in self.errands.values()]
+        return min((time for time in times if time > wall_us), default=None)
 
     # ------------------------------------------------------------------ reports
 

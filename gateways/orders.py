@@ -69,10 +69,9 @@ class LiveOrder:
     @property
     def rank(self) -> int:
         """Who gets room on the wire first: what is about an order that left, then protections and
-        closes, entries last. Entries that a barrier holds back must not keep a question waiting."""
-        if self.accepted or self.fate is not Fate.READY:
-            return 0
-        return 1 if self.order.reduce_only else 2
+        closes, entries last (:meth:`gateways.ledger.Ledger.queue`). Entries that a barrier holds
+        back must not keep a question waiting."""
+        return 0 if self.accepted or self.fate is not Fate.READY else 1
 
     def filled(self) -> Decimal:
         """How much of it is known to be filled."""

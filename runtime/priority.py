@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-STEPS = {"risk": 5, "projector": 10, "rebuild": 10}
+STEPS = {"projector": 10, "rebuild": 10}
 """How far what can take a whole processor, and nobody waits for, stands back behind all others, in
 steps of nice: each leaves four fifths of the share. Workers that need little processor time do not:
 standing back gains the others nothing and makes them late with a change of policy (POL-4)."""

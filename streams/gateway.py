@@ -4,9 +4,10 @@ It folds orders, control and the venue's reports like any source, and records wh
 What is to be sent is decided by the pure core (gateways/core.py) and sent by one thread, by these
 steps: t0, the barrier (ends of control and of the own partition asked of the broker and folded),
 the core asked again, request. A barrier that is not answered in 50 ms lets only reductions and
-cancels out, and what it let out leaves within 25 ms of the question, and not while a control record
-waits to be folded: on a busy machine a round takes long, and an emergency is obeyed in the middle
-of it. The halt file is looked at before each order that leaves (SAFE-6).
+cancels out, and what it let out leaves within 25 ms of the question, not while a control record
+waits to be folded, and not behind entries that are still on their way (streams/entry_way.py): on a
+busy machine a round takes long, and an emergency is obeyed in the middle of it. The halt file is
+looked at before each order that leaves (SAFE-6).
 """
 
 import logging
@@ -27,6 +28,7 @@ from schemas.topics import ORDER, partition_of
 from schemas.trade import ExecutionData
 from schemas.venue import VenueReported
 from streams.buffered_log import BufferedLog
+from streams.entry_way import EntryWay
 from streams.gateway_source import SHARED, GatewaySource, wall_us
 from streams.gateway_stops import Stops, no_halt
 from streams.log import Incoming, Log
@@ -82,6 +84,7 @@ class GatewayShell(Shell):
         self._arrived = self._folded_control = 0
         """Control records handed to :meth:`receive`, and those of them that are folded."""
         self._wake = threading.Event()
+        self._way = EntryWay(monotonic, self._wake.set)
         self._folded_more = threading.Condition(self.lock)
         self._sending: threading.Thread | None = None
         self.stops = Stops(self, halt, instance)
@@ -226,7 +229,9 @@ class GatewayShell(Shell):
             return acted
         risky = [n for n, wants in wanted.items() if wants == "risky"]
         fresh_until = self._monotonic() + self._fresh_s
-        passed = not risky or (halt is None and not self._deaf() and self._barrier(risky))
+        passed = not risky or (
+            halt is None and not self._deaf() and self._way.room() and self._barrier(risky)
+        )
         with self.lock:
             for source in list(self.gateways.values()):
                 for action in source.core.due(t0_us):
@@ -234,7 +239,7 @@ class GatewayShell(Shell):
                         data = ExecutionData(items=action.items)
                         self._publish(source, source.record(data, action.account, action.cause))
                     elif action.risk_increasing and not (passed and self._lets_out(fresh_until)):
-                        if passed:
+                        if passed and self._way.room():
                             self._wake.set()  # another round, behind a barrier of its own
                     elif self.stops.keeps(action):
                         self._wake.set()  # another round ends it
@@ -255,7 +260,8 @@ class GatewayShell(Shell):
 
     def _lets_out(self, fresh_until: float) -> bool:
         """Whether an entry may still leave on the barrier of this round."""
-        return self._arrived == self._folded_control and self._monotonic() <= fresh_until
+        heard = self._arrived == self._folded_control
+        return heard and self._monotonic() <= fresh_until and self._way.room()
 
     def _barrier(self, numbers: list[int]) -> bool:
         """Whether control and the own partitions are folded up to ends the broker gave just now."""
@@ -287,7 +293,9 @@ class GatewayShell(Shell):
         request = action.record(source.core.now, source.name).model_copy(
             update={"after": {key: source.positions[key] for key in SHARED}}
         )
-        self.line.send(request, source.partition)
+        self.line.send(
+            request, source.partition, self._way.left() if action.risk_increasing else None
+        )
         if self.on_record:
             self.on_record(request)
 

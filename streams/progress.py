@@ -143,9 +143,9 @@ class Progress:
         if not (full or self._owed or self._fed()):
             return
         with self._lock:
-            full = self._owed = full or self._owed
             if full:
                 self._look_for_line()
+            full = self._owed = full or self._owed
             now = self._about.snapshot()
             if now is None:
                 return

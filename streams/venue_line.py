@@ -6,6 +6,7 @@ from typing import Protocol
 from schemas.codec import encode
 from schemas.topics import VENUE_REQUEST
 from schemas.venue import VenueRequested
+from streams.log import Delivered
 
 
 class VenueLine(Protocol):
@@ -15,19 +16,29 @@ class VenueLine(Protocol):
     def open(self) -> bool:
         """Whether a request can get there now. While it is False nothing is taken as sent."""
 
-    def send(self, request: VenueRequested, partition: int) -> None:
-        """Let a request leave; return at once. Whether it arrives nobody knows before a report."""
+    def send(
+        self, request: VenueRequested, partition: int, arrived: Delivered | None = None
+    ) -> None:
+        """Let a request leave; return at once. Whether the venue takes it nobody knows before a
+        report. `arrived` is called once, by any thread, when it is at the venue's door or lost: it
+        waits in no queue of ours any more."""
 
 
 class TopicLine:
     """The simulated venue, behind Kafka: unreachable while Kafka is."""
 
-    def __init__(self, append: Callable[[str, bytes, str], None], away: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        append: Callable[[str, bytes, str, Delivered | None], None],
+        away: Callable[[], bool],
+    ) -> None:
         self._append, self._away = append, away
 
     def open(self) -> bool:
         return not self._away()
 
-    def send(self, request: VenueRequested, partition: int) -> None:
+    def send(
+        self, request: VenueRequested, partition: int, arrived: Delivered | None = None
+    ) -> None:
         key = f"{VENUE_REQUEST.name}/{partition}"
-        self._append(key, encode(request), request.partitionkey)
+        self._append(key, encode(request), request.partitionkey, arrived)

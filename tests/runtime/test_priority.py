@@ -28,7 +28,7 @@ def steps_of(worker: str) -> tuple[int, int | None]:
     return int(own), int(session[0]) if session else None
 
 
-@pytest.mark.parametrize(("worker", "steps"), [("risk", 5), ("projector", 10), ("gateway", 0)])
+@pytest.mark.parametrize(("worker", "steps"), [("rebuild", 10), ("projector", 10), ("risk", 0)])
 def test_a_worker_stands_back_as_far_as_it_should(worker: str, steps: int) -> None:
     before, _ = steps_of("nobody")
     own, session = steps_of(worker)
@@ -36,9 +36,8 @@ def test_a_worker_stands_back_as_far_as_it_should(worker: str, steps: int) -> No
     assert session in (steps, None)
 
 
-def test_what_an_emergency_needs_stands_back_for_nobody() -> None:
-    assert STEPS.keys() - {"rebuild"} <= set(WORKERS)
-    assert not STEPS.keys() & {"control", "safety", "execution", "gateway", "venue"}
+def test_what_trades_stands_back_for_nobody() -> None:
+    assert STEPS.keys() & set(WORKERS) == {"projector"}
 
 
 def test_where_it_cannot_be_set_nothing_happens(
@@ -46,4 +45,4 @@ def test_where_it_cannot_be_set_nothing_happens(
 ) -> None:
     monkeypatch.setattr("runtime.priority.AUTOGROUP", tmp_path / "none" / AUTOGROUP.name)
     monkeypatch.setattr("os.nice", lambda _steps: (_ for _ in ()).throw(PermissionError))
-    stand_back("risk")
+    stand_back("projector")

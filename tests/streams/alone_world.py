@@ -18,6 +18,7 @@ from schemas.topics import partition_of
 from schemas.venue import VenueItem, VenueReportData, VenueReported, VenueRequested
 from streams.buffered_log import BufferedLog
 from streams.gateway import GatewayShell
+from streams.log import Delivered
 from streams.shell import Shell
 from streams.simulated.broker import MemoryLog
 from tests.streams.crash_scenario import PARTITIONS
@@ -40,8 +41,12 @@ class DirectVenue:
     def open(self) -> bool:
         return True
 
-    def send(self, request: VenueRequested, partition: int) -> None:
+    def send(
+        self, request: VenueRequested, partition: int, arrived: Delivered | None = None
+    ) -> None:
         self._take(self.sources[partition], f"venue.request/{partition}", request)
+        if arrived:
+            arrived(0)
 
     def market(self, topic: str, event: Envelope) -> None:
         """Prices and ticks as the venue itself sees them."""

@@ -19,6 +19,7 @@ from schemas.halting import HaltClosed
 from schemas.ids import natural_id
 from schemas.trade import Ended, ExecutionData, ExecutionReported, Filled, Unknown
 from schemas.venue import VenueEnded, VenueRequested
+from streams.log import Delivered
 from tests.streams.alone_world import AloneWorld
 from tests.streams.crash_checks import valid
 from tests.streams.crash_scenario import ALPHA, HOT
@@ -109,9 +110,9 @@ def test_flatten_closes_without_kafka_and_what_it_closed_is_on_the_disk_before_i
     kept: list[int] = []
     send = world.venue.send
 
-    def sending(request: VenueRequested, partition: int) -> None:
+    def sending(request: VenueRequested, partition: int, arrived: Delivered | None = None) -> None:
         kept.append(world.log.buffer.last("control/0"))
-        send(request, partition)
+        send(request, partition, arrived)
 
     world.venue.send = sending  # type: ignore[method-assign]
     world.gateway.stops.halt = lambda: FLATTEN
@@ -145,9 +146,9 @@ def test_a_close_that_finds_no_place_on_the_disk_does_not_leave(
     sent: list[str] = []
     send = world.venue.send
 
-    def sending(request: VenueRequested, partition: int) -> None:
+    def sending(request: VenueRequested, partition: int, arrived: Delivered | None = None) -> None:
         sent.append(request.data.request.kind)
-        send(request, partition)
+        send(request, partition, arrived)
 
     world.venue.send = sending  # type: ignore[method-assign]
     monkeypatch.setattr(world.log, "keep", lambda *_: False)
@@ -189,10 +190,10 @@ def sent(world: AloneWorld) -> list[str]:
     found: list[str] = []
     send = world.venue.send
 
-    def sending(request: VenueRequested, partition: int) -> None:
+    def sending(request: VenueRequested, partition: int, arrived: Delivered | None = None) -> None:
         about = request.data.request
         found.append(getattr(about, "order_type", about.kind))
-        send(request, partition)
+        send(request, partition, arrived)
 
     world.venue.send = sending  # type: ignore[method-assign]
     return found
