@@ -1,5 +1,6 @@
 """The charts of a backtest's page: equity and drawdown, trades on price, exposure, results in R."""
 
+from decimal import Decimal
 from html import escape
 
 import numpy as np
@@ -19,6 +20,11 @@ HELD_ROOM = 5
 """Buy and hold may take so many times the height of equity; beyond that it is not drawn."""
 HISTOGRAM_R = (-3.0, 5.0)
 BIN_R = 0.5
+
+
+def price(value: str | float | Decimal | None) -> str:
+    """A price for people, to eight digits."""
+    return "–" if value is None else f"{float(value):,.8g}"
 
 
 def equity_chart(report: Report) -> str:
@@ -222,7 +228,7 @@ def _trade(plot: Plot, row: TradeRow) -> str:
     end = f'<circle class="{kind}" cx="{x2:.1f}" cy="{y2:.1f}" r="3"/>'
     r = "" if row.r is None else f" ({row.r:+.2f} R)"
     words = (
-        f"{row.side} {row.quantity} {row.symbol}: {row.entry:,.6g} to {row.exit:,.6g}, net "
+        f"{row.side} {row.quantity} {row.symbol}: {price(row.entry)} to {price(row.exit)}, net "
         f"{row.net:+,.2f}{r}, by {row.exit_kind}, {row.opened_at[:16]} to {row.closed_at[:16]}"
     )
     return f"<g><title>{escape(words)}</title>{line}{mark}{end}</g>"

@@ -13,6 +13,7 @@ from commands.backtest_charts import (
     exposure_chart,
     held_is_drawn,
     many_trades,
+    price,
     results_chart,
     trades_chart,
 )
@@ -196,7 +197,7 @@ def _safety(figures: dict[str, Any]) -> str:
         return ""
     rows = "".join(
         f"<tr><td>{_moment(time)}</td><td class='left'>{escape(level)}</td>"
-        f"<td class='left'>{escape(words)}</td></tr>"
+        f"<td class='words'>{escape(words)}</td></tr>"
         for time, level, words in sorted(told, key=lambda each: each[0])[-SAFETY_MAX:]
     )
     many = f"The last {SAFETY_MAX} of {len(told):,}." if len(told) > SAFETY_MAX else ""
@@ -204,7 +205,7 @@ def _safety(figures: dict[str, Any]) -> str:
     return _section(
         "Safety", f"{many}{' The last emergency is latched.' if latched else ''}".strip(),
         f"<div class='scroll'><table><tr><th>time, UTC</th><th class='left'>level</th>"
-        f"<th class='left'>what safety saw</th></tr>{rows}</table></div>",
+        f"<th class='words'>what safety saw</th></tr>{rows}</table></div>",
     )  # fmt: skip
 
 
@@ -215,9 +216,9 @@ def _open(figures: dict[str, Any]) -> str:
     rows = "".join(
         f"<tr><td class='left'>{escape(p['symbol'])}</td>"
         f"<td class='left'>{p['side'].lower()}</td><td>{p['quantity']}</td>"
-        f"<td>{float(p['entry']):,.6g}</td><td>{float(p['mark']):,.6g}</td>"
+        f"<td>{price(p['entry'])}</td><td>{price(p['mark'])}</td>"
         f"<td{_tone('net', p['unrealised'])}>{float(p['unrealised']):+,.2f}</td>"
-        f"<td>{p['stop'] or NONE}</td><td>{p['target'] or NONE}</td>"
+        f"<td>{price(p['stop'])}</td><td>{price(p['target'])}</td>"
         f"<td>{_moment(p['opened_at'])}</td></tr>"
         for p in figures["positions"]
     )
@@ -326,7 +327,7 @@ def _list(figures: dict[str, Any]) -> str:
     rows = "".join(
         f"<tr><td>{_moment(t['closed_at'])}</td><td class='left'>{escape(t['symbol'])}</td>"
         f"<td class='left'>{t['side'].lower()}</td><td>{t['quantity']}</td>"
-        f"<td>{float(t['entry']):,.6g}</td><td>{float(t['exit']):,.6g}</td>"
+        f"<td>{price(t['entry'])}</td><td>{price(t['exit'])}</td>"
         f"<td{_tone('net', t['net'])}>{float(t['net']):+,.2f}</td><td>{_shown('mean_r', t['r'])}"
         f"</td><td>{t['held_s'] / 3600:.2f}</td><td class='left'>{escape(t['exit_kind'])}</td></tr>"
         for t in trades[-TRADES_MAX:]

@@ -52,7 +52,8 @@ th, td { padding: 5px 10px; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 th { color: var(--muted); font-weight: 500; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td.left, th.left { text-align: left; }
+td.left, th.left, td.words, th.words { text-align: left; }
+td.words, th.words { white-space: normal; padding-right: 0; }
 tr:last-child td { border-bottom: 0; }
 .figures { display: grid; grid-template-columns: 1fr 1fr; column-gap: 44px; font-size: 14px; }
 .figures div { display: flex; justify-content: space-between; gap: 12px; padding: 5px 0;

@@ -99,7 +99,7 @@ def warning(result: Result, trades: int) -> str:
     run = result.backtest
     traded = market_of(run.candles, ticks=bool(run.ticks)).warning
     length = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
-    sample = f"{length} and {trades:,} trades"
+    sample = f"{length} and {trades:,} trade{'s' if trades != 1 else ''}"
     if days < stats.DAYS_MIN:
         return f"{traded}; {sample} prove nothing about profit, no ratio is annualised."
     return f"{traded}; {sample} are one sample of the past, fills are modelled."

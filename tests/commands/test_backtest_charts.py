@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from commands import backtest_charts
+from commands.backtest_charts import price
 from commands.backtest_html import page
 from commands.backtest_svg import DAY_US, HOUR_US, round_times, round_values, stepped, thinned
 from replay.backtest import run
@@ -57,7 +58,7 @@ def test_the_page_says_what_safety_did_and_what_is_open() -> None:
     balance.feed(shown)
     assert balance.open == []
     assert "<h2>Open at the end</h2>" in shown
-    assert all(f"{float(p['entry']):,.6g}" in shown for p in still.figures["positions"])
+    assert all(price(p["entry"]) in shown for p in still.figures["positions"])
     for name in ("fees", "funding", "realised", "unrealised", "final_equity"):
         assert f"{float(still.figures[name]):,.2f}" in shown
 
