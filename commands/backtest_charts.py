@@ -23,8 +23,8 @@ BIN_R = 0.5
 
 
 def price(value: str | float | Decimal | None) -> str:
-    """A price for people, to eight digits."""
-    return "–" if value is None else f"{float(value):,.8g}"
+    """A price for people, to eight digits and never with an exponent."""
+    return "–" if value is None else f"{Decimal(f'{float(value):.8g}'):,f}"
 
 
 def equity_chart(report: Report) -> str:

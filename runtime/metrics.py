@@ -125,6 +125,8 @@ _TABLE = (
     Metric("quantum_halt", "gauge", "gateway", "0 no halt, 1 of entries, 2 of all, 3 flatten"),
     Metric("quantum_kafka_away", "gauge", "gateway", "1 while Kafka does not answer"),
     Metric("quantum_buffered_records", "gauge", "gateway", "records on disk and not in the log"),
+    Metric("quantum_entries_under_way", "gauge", "gateway", "entries sent and not yet in the log"),
+    Metric("quantum_entries_allowed", "gauge", "gateway", "how many of them there may be at once"),
     Metric(
         "quantum_execution_latency_seconds", "histogram", "gateway", "an order's first request to "
         "the venue's first report on it",

@@ -1,4 +1,4 @@
-"""Who goes first where processor time is short: what stops and exits need, before what opens."""
+"""Who goes first where processor time is short: what trades, before what makes tables."""
 
 import contextlib
 import os
@@ -6,8 +6,8 @@ from pathlib import Path
 
 STEPS = {"projector": 10, "rebuild": 10}
 """How far what can take a whole processor, and nobody waits for, stands back behind all others, in
-steps of nice: each leaves four fifths of the share. Workers that need little processor time do not:
-standing back gains the others nothing and makes them late with a change of policy (POL-4)."""
+steps of nice: each leaves four fifths of the share. No worker that trades does: it would be late
+with a change of policy (POL-4); a short way keeps emergencies quick (streams/entry_way.py)."""
 AUTOGROUP = Path("/proc/self/autogroup")
 
 

@@ -85,6 +85,8 @@ class GatewayShell(Shell):
         """Control records handed to :meth:`receive`, and those of them that are folded."""
         self._wake = threading.Event()
         self._way = EntryWay(monotonic, self._wake.set)
+        self._last_entry = -1
+        """Partition of the entry that left last."""
         self._folded_more = threading.Condition(self.lock)
         self._sending: threading.Thread | None = None
         self.stops = Stops(self, halt, instance)
@@ -175,6 +177,8 @@ class GatewayShell(Shell):
             "away": int(self.away()),
             "silent": len(self.silent()),
             "awaited": self._awaited(),
+            "entries_under_way": self._way.under_way,
+            "entries_allowed": self._way.limit,
         }
 
     def _awaited(self) -> int:
@@ -233,7 +237,7 @@ class GatewayShell(Shell):
             halt is None and not self._deaf() and self._way.room() and self._barrier(risky)
         )
         with self.lock:
-            for source in list(self.gateways.values()):
+            for source in self._in_turn():
                 for action in source.core.due(t0_us):
                     if isinstance(action, Report):
                         data = ExecutionData(items=action.items)
@@ -241,11 +245,18 @@ class GatewayShell(Shell):
                     elif action.risk_increasing and not (passed and self._lets_out(fresh_until)):
                         if passed and self._way.room():
                             self._wake.set()  # another round, behind a barrier of its own
+                        passed = False  # none overtakes one that was turned away
                     elif self.stops.keeps(action):
                         self._wake.set()  # another round ends it
                     elif reachable:
                         self.send(source, action.stamped(t0_us), t0_us)
         return True
+
+    def _in_turn(self) -> list[GatewaySource]:
+        """All gateways, beginning behind the one whose entry left last: what little room there is
+        on the way goes round."""
+        numbers = sorted(self.gateways, key=lambda n: (n <= self._last_entry, n))
+        return [self.gateways[number] for number in numbers]
 
     # ------------------------------------------------------------------ the way out
 
@@ -293,9 +304,10 @@ class GatewayShell(Shell):
         request = action.record(source.core.now, source.name).model_copy(
             update={"after": {key: source.positions[key] for key in SHARED}}
         )
-        self.line.send(
-            request, source.partition, self._way.left() if action.risk_increasing else None
-        )
+        arrived = None
+        if action.risk_increasing:
+            arrived, self._last_entry = self._way.left(), source.partition
+        self.line.send(request, source.partition, arrived)
         if self.on_record:
             self.on_record(request)
 

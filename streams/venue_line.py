@@ -20,8 +20,9 @@ class VenueLine(Protocol):
         self, request: VenueRequested, partition: int, arrived: Delivered | None = None
     ) -> None:
         """Let a request leave; return at once. Whether the venue takes it nobody knows before a
-        report. `arrived` is called once, by any thread, when it is at the venue's door or lost: it
-        waits in no queue of ours any more."""
+        report. `arrived` must be called once, by any thread, when it waits in no queue of ours any
+        more: with 0 or its offset when it is at the venue's door, with -1 when it is lost. As long
+        as it is not called, the request counts as under way (:mod:`streams.entry_way`)."""
 
 
 class TopicLine:

@@ -221,6 +221,9 @@ class Vitals:
             made["quantum_halt"] = {(): float(known.get("halt", 0))}
             made["quantum_kafka_away"] = {(): float(known.get("away", 0))}
             made["quantum_buffered_records"] = {(): float(known.get("buffered", 0))}
+            under_way = float(known.get("entries_under_way", 0))
+            made["quantum_entries_under_way"] = {(): under_way}
+            made["quantum_entries_allowed"] = {(): float(known.get("entries_allowed", 0))}
         return made
 
     def _lag(self) -> dict[tuple[str, ...], float]:

@@ -324,7 +324,10 @@ class Watch:
         worth = {s: q * self.marks.get(s, Decimal(0)) for s, q in each.items()}
         most = {
             "gross exposure": (sum(worth.values()), equity * limits["max_gross_pct"] / 100),
-            f"exposure in {order.symbol}": (worth[order.symbol], limits["max_position_usd"]),
+            f"exposure in {order.symbol}": (
+                worth.get(order.symbol, Decimal(0)),  # nothing, if it ended unfilled at once
+                limits["max_position_usd"],
+            ),
         }
         for what, (value, limit) in most.items():
             if limit:

@@ -122,3 +122,12 @@ def test_thinning_keeps_first_last_and_every_extreme() -> None:
 
 def test_a_step_holds_until_the_next() -> None:
     assert stepped([0, 5, 9], [1, 2, 3]) == ([0, 5, 5, 9, 9], [1, 1, 2, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("37001.4456789", "37,001.446"), (0.00001234, "0.00001234"), ("123456789", "123,456,790"),
+     ("35054.95", "35,054.95"), (None, "–")],
+)  # fmt: skip
+def test_a_price_has_eight_digits_and_no_exponent(value: str | float | None, shown: str) -> None:
+    assert price(value) == shown

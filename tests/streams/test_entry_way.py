@@ -5,14 +5,24 @@ arrived, so that an emergency finds one on its way and not a queue. Method: a cl
 the in-memory system with a log that does not acknowledge.
 """
 
+import itertools
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.entry_way import AT_FIRST, LEAST, MOST, TARGET_S, EntryWay
+from replay.simulator.script import Script
+from schemas.envelope import Envelope
+from schemas.topics import partition_of
+from schemas.venue import Place, VenueRequested
+from streams import entry_way
+from streams.entry_way import AT_FIRST, IDLE_S, LEAST, MOST, TARGET_S, EntryWay
 from streams.gateway import GatewayShell
 from streams.log import Delivered
-from tests.streams.crash_scenario import ALPHA, HOT
-from tests.streams.test_gateway_rounds import entries, with_two_entries
+from tests.streams.crash_scenario import ALPHA, HOT, PARTITIONS
+from tests.streams.crash_world import World
+from tests.streams.test_gateway_rounds import BEFORE_ORDERS, entries, with_two_entries
 
 
 class Way:
@@ -42,13 +52,13 @@ class Way:
             self.under_way.pop(0)(0)
 
 
-def test_a_quick_way_doubles_each_round_up_to_its_most() -> None:
+def test_a_quick_way_nearly_doubles_each_round_up_to_its_most() -> None:
     world = Way()
     rounds = []
     for _ in range(6):
         rounds.append(world.leave_all())
         world.arrive_all(TARGET_S / 2)
-    assert rounds == [AT_FIRST, 8, 16, 32, MOST, MOST]
+    assert rounds == [AT_FIRST, 8, 16, 31, 58, MOST]
 
 
 def test_a_way_that_takes_long_is_used_by_one_after_the_other() -> None:
@@ -79,6 +89,34 @@ def test_after_it_shrank_it_grows_by_one_a_round() -> None:
         world.arrive_all(0.001)
         limits.append(world.way.limit)
     assert limits == [2, 3, 4, 5]
+
+
+def test_lone_entries_that_are_quick_say_nothing_about_many_at_once() -> None:
+    world = Way()
+    for _ in range(60):
+        world.leave_all(1)
+        world.arrive_all(0.005)
+    assert world.way.limit == AT_FIRST
+
+
+def test_after_a_rest_it_begins_as_at_first() -> None:
+    world = Way()
+    for _ in range(5):
+        world.leave_all()
+        world.arrive_all(0.005)
+    assert world.way.limit == MOST
+    world.now_s += IDLE_S * 2
+    assert world.leave_all() == AT_FIRST
+    world.arrive_all(0.005)
+    assert world.leave_all() == 2 * AT_FIRST
+
+
+def test_one_that_was_lost_is_no_quick_arrival() -> None:
+    world = Way()
+    world.leave_all()
+    for arrived in world.under_way:
+        arrived(-1)
+    assert (world.way.limit, world.way.under_way) == (AT_FIRST, 0)
 
 
 def test_who_was_turned_away_is_called_once_when_there_is_room() -> None:
@@ -126,3 +164,74 @@ def test_an_entry_leaves_once_the_one_before_it_has_arrived() -> None:
     gateway.shell.pump()
     gateway.log.deliver()
     assert entries(world) == [ALPHA, HOT]
+
+
+def crowd(names: list[str]) -> tuple[World, GatewayShell, list[str]]:
+    """A gateway with an entry of each account that is due, one at a time on its way; and accounts
+    of the entries that leave, in order."""
+    world, script = World(), Script()
+    for topic, event in [
+        script.instruments(), script.warm_up("40000", "1"), script.price("40000"), script.tick(),
+    ]:  # fmt: skip
+        world.feed(topic, event)
+    for name in names:
+        world.feed(*script.policy(name, 0, cooldown_s=0))
+    for name in names:
+        world.publish(*script.signal(name, "BUY"))
+    moved = True
+    while moved:
+        moved = any(world.live[name][0].turn() for name in BEFORE_ORDERS)
+    gateway = world.live["gateway"][0]
+    while gateway._take():
+        pass
+    shell = gateway.shell
+    assert isinstance(shell, GatewayShell)
+    shell._way._limit = float(LEAST)
+    shell._way._shrunk_s = shell._way._left_s = time.monotonic()
+    left: list[str] = []
+
+    def note(record: Envelope) -> None:
+        request = record.data.request if isinstance(record, VenueRequested) else None
+        if isinstance(request, Place) and not request.reduce_only:
+            left.append(record.partitionkey)
+
+    shell.on_record = note
+    return world, shell, left
+
+
+def test_what_little_room_there_is_goes_round_the_partitions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(entry_way, "TARGET_S", -1.0)  # everything is late
+    names = [f"account-{n:02d}" for n in range(12)]
+    world, shell, left = crowd(names)
+    for _ in range(len(names)):
+        shell.pump()
+        world.live["gateway"][0].log.deliver()
+    assert len(left) == len(names)
+    numbers = [partition_of(name, PARTITIONS) for name in left]
+    fewest = min(numbers.count(0), numbers.count(1))
+    assert fewest > 2
+    assert all(a != b for a, b in itertools.pairwise(numbers[: 2 * fewest]))
+
+
+def test_no_entry_overtakes_one_that_was_turned_away_in_its_round() -> None:
+    """Room may come in the middle of a round: acknowledgements come from another thread."""
+    names = [f"account-{n:02d}" for n in range(20)]
+    names = [name for name in names if partition_of(name, PARTITIONS) == 0][:5]
+    world, shell, left = crowd(names)
+    log = world.live["gateway"][0].log
+    room = shell._way.room
+
+    def acknowledged_just_now() -> bool:
+        free = room()
+        if not free and log.flight:
+            log.deliver()
+        return free
+
+    shell._way.room = acknowledged_just_now  # type: ignore[method-assign]
+    for _ in range(3 * len(names)):
+        shell.pump()
+        while log.deliver():
+            pass
+    assert left == names

@@ -29,10 +29,10 @@ SEEDS = {
     "exposure_two_topics": 4,
     "flat_from_two_topics": 95,
     "end_while_unknown": 1,
-    "no_wait_after_fence": 8,
+    "no_wait_after_fence": 12,
     "no_barrier": 94,
     "no_epoch_check": 2,
-    "stamp_after_check": 216,
+    "stamp_after_check": 369,
     "resend_on_timeout": 2,
     "projector_forgets_fence": 1,
 }

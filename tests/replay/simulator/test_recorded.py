@@ -10,9 +10,12 @@ import pytest
 
 from replay.simulator.found import BrokenPromise
 from replay.simulator.recorded import Promised, judge
+from replay.simulator.watch import Watch
 from replay.sources import RawRecord, RecordedLog
 from schemas.scalars import micros, time_text
 from schemas.topics import EVENT_TOPICS
+from schemas.trade import OrderDecided, SignalJudged
+from schemas.venue import VenueEnded, VenueReported
 from tests.replay.recorded_runs import steered
 from tests.system.doctored_logs import (
     ENDED,
@@ -162,3 +165,30 @@ def test_a_doctored_log_is_refused(what: str) -> None:
     change, why = BROKEN[what]
     with pytest.raises(BrokenPromise, match=why):
         judged(doctored(change))
+
+
+def test_an_entry_that_ended_unfilled_in_a_symbol_never_held_is_no_exposure() -> None:
+    """Found by seed 20613: the judge itself failed."""
+    watch = Watch(one_clock=True)
+    read = RecordedLog(raws()).read(EVENT_TOPICS)
+    events = sorted((r.event for r in read if r.event is not None), key=lambda e: e.time)
+    for kind in (SignalJudged, OrderDecided):
+        for event in events:
+            if isinstance(event, kind):
+                watch.see("trade/0", 0, event, None, micros(event.time))
+    entry = next(
+        event
+        for event in events
+        if isinstance(event, VenueReported) and any(i.kind == "filled" for i in event.data.items)
+    )
+    items = tuple(
+        item.model_copy(update={"filled_quantity": "0", "status": "EXPIRED"})
+        if isinstance(item, VenueEnded)
+        else item
+        for item in entry.data.items
+        if item.kind != "filled"
+    )
+    unfilled = entry.model_copy(update={"data": entry.data.model_copy(update={"items": items})})
+    watch.see("venue.report/0", 0, unfilled, None, micros(entry.time))
+    assert watch.accepted
+    assert watch.exposure_pct == 0
