@@ -24,7 +24,9 @@ PROCESSES = 2
 CHECKPOINT = 600_000
 """Records between two commits of a process: so many, some 8 s of work, are read again after a kill.
 Rows that change again after a commit are changed one by one, so there should be few commits."""
-STALL_S = 30.0
+STALL_S = 120.0
+"""Loaders stand back behind everything else (:mod:`runtime.priority`): on a machine that is full a
+rebuild of 449 records once got none for 30 s."""
 _MODELS = frozenset(t.name for t in TOPICS.values() if t.people) | {CONTROL.name}
 Progress = Callable[[int, int], None]
 

@@ -16,7 +16,7 @@ def test_a_drill_stops_an_account_blocks_what_comes_after_and_ends_flat(tmp_path
         "QUANTUM_KAFKA_SECURITY_PROTOCOL": "SSL",
         "QUANTUM_POSTGRES": "postgresql://127.0.0.1:9/quantum",
     }  # of a live system: a drill has services of its own
-    out, _ = Checkout(tmp_path / "var", **others).run("drill", "--json")
+    out, _ = Checkout(tmp_path / "var", **others).run("drill", "--json", timeout_s=150)
     told = json.loads(out)
     assert told["passed"], told["failures"]
     assert [step["step"] for step in told["steps"]] == [
