@@ -10,7 +10,7 @@ the fence (`on_own`), `fenced_at` with the ends, control, `trade.order` up to it
 `venue.report` from the start.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Literal
 
 from domain.policy_state import ControlState
@@ -177,14 +177,14 @@ class GatewayCore:
             return ""
         room = self._ledger.wire.room(wall_us - self.window_us)
         first, entries = self._ledger.queue(wall_us - self.window_us)
-        waits = self._waits(room)
-        if not all(map(waits, entries)):
+        free = dict[str, bool]()
+        if not all(self._waits(live, room, free) for live in entries):
             return "risky"
         for each in first:
             if isinstance(each, Errand):
                 found = room > 0
             elif not each.accepted and each.fate is Fate.READY:
-                found = not waits(each)
+                found = not self._waits(each, room, free)
             else:
                 found = bool(self._due_order(each, wall_us, room))
             if found:
@@ -209,9 +209,9 @@ class GatewayCore:
                 continue
             found += acts
             room -= sum(isinstance(action, SendRequest) for _, action in acts)
-        waits = None
+        free = dict[str, bool]()
         for live in entries:
-            if room <= 0 and (waits := waits or self._waits(room))(live):
+            if room <= 0 and self._waits(live, room, free):
                 continue
             acts = self._due_order(live, wall_us, room)
             found += acts
@@ -333,7 +333,7 @@ class GatewayCore:
     def _due_order(self, live: LiveOrder, wall_us: int, room: int) -> list[tuple[int, Action]]:
         order, account = live.order, live.account
         if not live.accepted and live.fate is Fate.READY:
-            if room <= 0 and self._waits(room)(live):
+            if room <= 0 and self._waits(live, room, {}):
                 return []
             end = self._refused(live)
             if end is not None:
@@ -359,23 +359,19 @@ class GatewayCore:
             out.append((live.ordinal, self._send(query, account, live.asked, wall_us, live)))
         return out
 
-    def _waits(self, room: int) -> Callable[[LiveOrder], bool]:
+    def _waits(self, live: LiveOrder, room: int, free: dict[str, bool]) -> bool:
         """Whether an order that was not sent has to wait for room on the wire: an entry that is
-        still wanted, and a protection when there is twice too little. A close never waits."""
-        protections = room <= -self._ledger.wire.allowed
-        accounts, free = self.control.accounts, dict[str, bool]()
+        still wanted, and a protection when there is twice too little. A close never waits.
 
-        def waits(live: LiveOrder) -> bool:
-            if room > 0 or live.cancel is not None or self.halt:
-                return False
-            if live.order.reduce_only:
-                return protections and live.rests_by_type()
-            if live.account not in free:  # once an account in a look over many orders
-                policy = accounts.get(live.account)
-                free[live.account] = policy is not None and policy.can_open_new_trades()
-            return free[live.account]
-
-        return waits
+        free: accounts that may open trades, as found so far in one look over many orders."""
+        if room > 0 or live.cancel is not None or self.halt:
+            return False
+        if live.order.reduce_only:
+            return room <= -self._ledger.wire.allowed and live.rests_by_type()
+        if live.account not in free:
+            policy = self.control.accounts.get(live.account)
+            free[live.account] = policy is not None and policy.can_open_new_trades()
+        return free[live.account]
 
     def _ask_from(self, live: LiveOrder) -> int:
         """Wall time from which the venue may be asked about an order that was sent. The answer "no

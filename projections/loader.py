@@ -246,9 +246,10 @@ def _sql(text: str) -> LiteralString:
 def main(pipes: list[str]) -> NoReturn:
     """Do jobs: each stands on the first line of a pipe, its progress and end go to another.
 
-    pipes: two descriptors a job, to read and to write. What is imported is imported once: for each
-    job but the first this process forks, before anything else is begun. The models come later, and
-    only where a record needs them.
+    pipes: two descriptors a job, to read and to write. What is imported is imported once, models
+    too, and before this process stands back: on a machine that is full a loader that imported them
+    behind everybody else read nothing for half a minute. For each job but the first it then forks,
+    before anything else is begun.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     stand_back("rebuild")

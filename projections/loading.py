@@ -18,16 +18,13 @@ import orjson
 from projections.database import ProjectionError
 from projections.reading import Partition
 from runtime.settings import ROOT
-from schemas.topics import CONTROL, TOPICS
+from schemas.topics import TOPICS
 
 PROCESSES = 2
 CHECKPOINT = 600_000
 """Records between two commits of a process: so many, some 8 s of work, are read again after a kill.
 Rows that change again after a commit are changed one by one, so there should be few commits."""
-STALL_S = 120.0
-"""Loaders stand back behind everything else (:mod:`runtime.priority`): on a machine that is full a
-rebuild of 449 records once got none for 30 s."""
-_MODELS = frozenset(t.name for t in TOPICS.values() if t.people) | {CONTROL.name}
+STALL_S = 30.0
 Progress = Callable[[int, int], None]
 
 
@@ -167,15 +164,14 @@ def share(left: dict[Partition, tuple[int, int]], count: int) -> list[list[Parti
     """Partitions for each of `count` processes, about as many records each.
 
     One number of all account-keyed topics stays together: rows are merged from several topics of an
-    account. So do the other topics whose records need models: importing these takes half a second.
-    What is left goes where there is room.
+    account. What is left goes where there is room.
     """
     groups: dict[tuple[str, int], list[Partition]] = {}
     for topic, partition in sorted(left):
         if topic in TOPICS and TOPICS[topic].keyed:
             group = ("", partition)
         else:
-            group = ("models", 0) if topic in _MODELS else (topic, 0)
+            group = (topic, 0)
         groups.setdefault(group, []).append((topic, partition))
 
     def size(keys: Iterable[Partition]) -> int:

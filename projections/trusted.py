@@ -9,7 +9,9 @@ generated records (`tests/projections/test_trusted.py`).
 
 from typing import TYPE_CHECKING
 
+from projections.fold import Fold
 from projections.heads import NOTHING, REAL_DAYS, is_outside_record, is_real, writer
+from projections.log import absorb
 from projections.reading import Moving
 from projections.text_rows import TextRows
 from projections.trusted_items import EMPTY, HANDLERS, Item, parse, shapes
@@ -31,8 +33,6 @@ from schemas.validity import SequenceGap
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from re import Match
-
-    from projections.fold import Fold
 
 BYTES_MAX = 1_000_000
 
@@ -230,9 +230,6 @@ class TrustedFold:
 
     def _check(self, cursor: Moving, offset: int, raw: bytes | None) -> None:
         """The way of every record in the projector, with models."""
-        from projections.fold import Fold
-        from projections.log import absorb
-
         if self._fold is None:
             self._fold = Fold()
             self._fold.seen_fills = self.rows.seen["fills"]

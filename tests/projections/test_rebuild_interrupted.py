@@ -32,26 +32,42 @@ rebuild(sys.argv[1], sys.argv[2], verify=True, checkpoint=60)
 """
 
 
+HOLD = """
+CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$;
+CREATE FUNCTION hold_late() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF to_regclass('shadow_1.rebuild_late') IS NOT NULL THEN
+        CREATE OR REPLACE TRIGGER hold BEFORE INSERT ON shadow_1.rebuild_late
+            FOR EACH STATEMENT EXECUTE FUNCTION hold();
+    END IF;
+END $$;
+CREATE EVENT TRIGGER hold ON ddl_command_end WHEN TAG IN ('CREATE TABLE')
+    EXECUTE FUNCTION hold_late();
+"""
+LET_GO = "DROP EVENT TRIGGER hold; DROP FUNCTION hold_late; DROP FUNCTION hold CASCADE"
+
+
 @contextlib.contextmanager
 def stuck(postgres: str) -> Iterator[None]:
-    """From the moment a shadow exists, no loader can commit a change of an earlier row."""
-    with psycopg.connect(postgres) as connection:
-
-        def exists() -> bool:
-            row = connection.execute("SELECT to_regclass('shadow_1.rebuild_late')").fetchone()
-            connection.rollback()
-            return row is not None and row[0] is not None
-
-        wait_for(exists, "the shadow")
-        connection.execute("LOCK TABLE shadow_1.rebuild_late IN ACCESS EXCLUSIVE MODE")
-        yield
-        connection.rollback()
+    """No loader can commit a change of an earlier row: from its beginning on, the table that such
+    changes go to has a trigger that waits for this test. Enter it before the rebuild is started."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(HOLD)
+        connection.execute("SELECT pg_advisory_lock(1)")
+        try:
+            yield
+        finally:
+            connection.execute("SELECT pg_advisory_unlock(1)")
+            connection.execute(LET_GO)
 
 
 def loaded(postgres: str) -> int:
+    """Records that stand in the shadow; none while there is no shadow."""
     with psycopg.connect(postgres) as connection:
-        row = connection.execute("SELECT sum(next_offset)::int FROM shadow_1.offsets").fetchone()
-    return 0 if row is None else row[0] or 0
+        row = connection.execute("SELECT to_regclass('shadow_1.offsets')").fetchone()
+        if row != (None,):
+            row = connection.execute("SELECT sum(next_offset) FROM shadow_1.offsets").fetchone()
+    return 0 if row is None else int(row[0] or 0)
 
 
 def loaders(postgres: str) -> int:
@@ -76,21 +92,21 @@ def log(broker: str, migrated: str) -> Log:
 def test_a_rebuild_that_is_killed_or_interrupted_is_gone_on_with(
     broker: str, migrated: str, log: Log, how: signal.Signals
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, broker, migrated],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with stuck(migrated):
+    with stuck(migrated):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, broker, migrated],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.DEVNULL,
+        )
+        try:
             wait_for(lambda: loaded(migrated) > 0, "a first commit")
             process.send_signal(how)
             process.wait(20)
-        wait_for(lambda: loaders(migrated) == 0, "the end of the loaders")
-    finally:
-        process.kill()
-        process.wait()
+        finally:
+            process.kill()
+            process.wait()
+    wait_for(lambda: loaders(migrated) == 0, "the end of the loaders")
     at = loaded(migrated)
     assert 0 < at < len(log.messages)
     assert schemas(migrated) == {"live", "shadow_1"}
@@ -114,8 +130,8 @@ def test_a_rebuild_that_stands_still_says_so_and_leaves_what_is_loaded(
             errors.append(str(error))
 
     thread = threading.Thread(target=work)
-    thread.start()
     with stuck(migrated):
+        thread.start()
         thread.join(30)
     assert not thread.is_alive()
     assert len(errors) == 1

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.simulator.script import Script
 from schemas.envelope import Envelope
 from schemas.topics import partition_of
 from schemas.venue import Place, VenueRequested
@@ -22,7 +21,7 @@ from streams.gateway import GatewayShell
 from streams.log import Delivered
 from tests.streams.crash_scenario import ALPHA, HOT, PARTITIONS
 from tests.streams.crash_world import World
-from tests.streams.test_gateway_rounds import BEFORE_ORDERS, entries, with_two_entries
+from tests.streams.test_gateway_rounds import entries, with_entries
 
 
 class Way:
@@ -149,7 +148,7 @@ def test_never_more_than_the_limit_and_never_stuck(steps: list[tuple[int, float]
 
 
 def test_an_entry_leaves_once_the_one_before_it_has_arrived() -> None:
-    world, _ = with_two_entries()
+    world, _ = with_entries()
     gateway = world.live["gateway"][0]
     assert isinstance(gateway.shell, GatewayShell)
     gateway.shell._way._limit = float(LEAST)
@@ -169,21 +168,8 @@ def test_an_entry_leaves_once_the_one_before_it_has_arrived() -> None:
 def crowd(names: list[str]) -> tuple[World, GatewayShell, list[str]]:
     """A gateway with an entry of each account that is due, one at a time on its way; and accounts
     of the entries that leave, in order."""
-    world, script = World(), Script()
-    for topic, event in [
-        script.instruments(), script.warm_up("40000", "1"), script.price("40000"), script.tick(),
-    ]:  # fmt: skip
-        world.feed(topic, event)
-    for name in names:
-        world.feed(*script.policy(name, 0, cooldown_s=0))
-    for name in names:
-        world.publish(*script.signal(name, "BUY"))
-    moved = True
-    while moved:
-        moved = any(world.live[name][0].turn() for name in BEFORE_ORDERS)
+    world, _ = with_entries(names)
     gateway = world.live["gateway"][0]
-    while gateway._take():
-        pass
     shell = gateway.shell
     assert isinstance(shell, GatewayShell)
     shell._way._limit = float(LEAST)

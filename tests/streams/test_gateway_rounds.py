@@ -7,7 +7,7 @@ follower brings it, when the first of them leaves.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from replay.simulator.script import Script
 from schemas.trade import Ended, ExecutionReported
@@ -20,15 +20,15 @@ from tests.streams.crash_world import World
 BEFORE_ORDERS = ("control", "signals", "risk", "execution")
 
 
-def with_two_entries() -> tuple[World, Script]:
-    """A world whose gateway is about to send entries of two accounts in one round."""
+def with_entries(accounts: Sequence[str] = (ALPHA, HOT)) -> tuple[World, Script]:
+    """A world whose gateway is about to send an entry of each account in one round."""
     world, script = World(), Script()
     opening = [script.instruments(), script.warm_up("40000", "1"), script.price("40000")]
     for topic, event in [*opening, script.tick()]:
         world.feed(topic, event)
-    for account in (ALPHA, HOT):
+    for account in accounts:
         world.feed(*script.policy(account, 0, cooldown_s=0))
-    for account in (ALPHA, HOT):
+    for account in accounts:
         world.publish(*script.signal(account, "BUY"))
     moved = True
     while moved:
@@ -101,7 +101,7 @@ BARRIER_STEPS = 2
 
 
 def test_an_emergency_that_arrives_in_a_round_stops_the_entries_that_did_not_leave() -> None:
-    world, script = with_two_entries()
+    world, script = with_entries()
     assert stop_at_the_first_request(world, script, HOT) == [ALPHA]
     world.settle()
     assert entries(world) == [ALPHA]
@@ -116,13 +116,13 @@ def test_an_emergency_that_arrives_in_a_round_stops_the_entries_that_did_not_lea
 
 
 def test_without_an_emergency_both_leave_in_one_round() -> None:
-    world, _ = with_two_entries()
+    world, _ = with_entries()
     world.live["gateway"][0].turn()
     assert entries(world) == [ALPHA, HOT]
 
 
 def test_an_emergency_of_another_account_delays_an_entry_by_a_round_only() -> None:
-    world, script = with_two_entries()
+    world, script = with_entries()
     assert stop_at_the_first_request(world, script, ALPHA) == [ALPHA]
     world.settle()
     assert entries(world) == [ALPHA, HOT]

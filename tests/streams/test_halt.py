@@ -26,7 +26,7 @@ from streams.halting import HaltWatch
 from tests.streams.crash_checks import valid
 from tests.streams.crash_scenario import ALPHA, HOT
 from tests.streams.crash_world import World
-from tests.streams.test_gateway_rounds import entries, with_two_entries
+from tests.streams.test_gateway_rounds import entries, with_entries
 
 HALT = Halt("entries", "ann", "odd fills", "2026-11-21T18:00:00Z", "k1")
 ALL = replace(HALT, mode="all", key="k2")
@@ -45,7 +45,7 @@ def halted(world: World, halt: Halt | None) -> None:
 
 def with_positions() -> tuple[World, Script]:
     """Two accounts, each with a position, its stop and its target."""
-    world, script = with_two_entries()
+    world, script = with_entries()
     world.settle()
     world.feed(*script.price("40010"))
     world.feed(*script.tick())
@@ -89,7 +89,7 @@ def notes(world: World) -> list[tuple[str, str]]:
 
 
 def test_a_halt_ends_the_entries_that_did_not_leave_naming_who_and_why() -> None:
-    world, _ = with_two_entries()
+    world, _ = with_entries()
     halted(world, HALT)
     world.settle()
     assert entries(world) == []
@@ -102,7 +102,7 @@ def test_a_halt_ends_the_entries_that_did_not_leave_naming_who_and_why() -> None
 
 
 def test_a_halt_that_comes_between_two_requests_of_a_round_keeps_the_second() -> None:
-    world, _ = with_two_entries()
+    world, _ = with_entries()
     asked = iter(range(100))
     # one look for the round, one for each of the two requests
     gateway(world).stops.halt = lambda: HALT if next(asked) > 1 else None
@@ -181,7 +181,7 @@ def test_a_close_of_its_own_whose_answer_is_lost_is_asked_about(dies: bool) -> N
 def test_a_halt_whose_record_lands_after_the_next_gateway_began_is_told_as_lifted() -> None:
     """What a process had on the wire when it died may be in the log long after its successor
     looked. Found by the simulator (seed 146, November 2026)."""
-    world, script = with_two_entries()
+    world, script = with_entries()
     at = script.event(HaltNoted, "/worker", "gateway", halting.noted(HALT, "set", "gateway",
                       "2021-05-19T12:00:00.000000Z").data)  # fmt: skip
     world.settle()
@@ -210,7 +210,7 @@ def settled(world: World, script: Script, true: Callable[[], bool]) -> None:
 
 
 def test_a_halt_that_was_lifted_while_no_gateway_ran_is_told_as_lifted_by_the_next() -> None:
-    world, _ = with_two_entries()
+    world, _ = with_entries()
     halted(world, HALT)
     world.settle()
     world.live["gateway"].clear()
@@ -234,7 +234,7 @@ def test_a_halt_that_cannot_be_written_is_kept_in_the_gateways_memory() -> None:
 
 
 def test_a_gateway_that_starts_under_a_halt_obeys_it_from_the_first_order_on() -> None:
-    world, _ = with_two_entries()
+    world, _ = with_entries()
     halted(world, HALT)
     world.settle()
     again = gateway(world)

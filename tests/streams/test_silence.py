@@ -12,7 +12,7 @@ from streams.kafka_log import KafkaLog
 from streams.log import Incoming
 from streams.silence import AGAIN_S, SILENT_S, Silence
 from tests.streams.crash_scenario import ALPHA, HOT
-from tests.streams.test_gateway_rounds import entries, with_two_entries
+from tests.streams.test_gateway_rounds import entries, with_entries
 
 KEY = f"{CLOCK.name}/0"
 
@@ -88,7 +88,7 @@ def test_a_silent_stream_is_read_anew_now_and_then_not_all_the_time() -> None:
 
 
 def test_no_entry_leaves_while_a_stream_is_silent_and_those_that_wait_leave_afterwards() -> None:
-    world, _ = with_two_entries()
+    world, _ = with_entries()
     gateway = world.live["gateway"][0].shell
     assert isinstance(gateway, GatewayShell)
     gateway.silent = lambda: {CLOCK.name: 6.0}
