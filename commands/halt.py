@@ -139,7 +139,7 @@ def _is_gateway(pid: int) -> bool:
     if not sys.platform.startswith("linux"):
         return True
     with contextlib.suppress(OSError):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").split()
         return b"streams.worker" in words and b"gateway" in words
     return False
 

@@ -23,6 +23,7 @@ from commands.console import say
 from migrations.chain import upgrade
 from runtime import runs
 from runtime.build import code_digest
+from runtime.forks import Forks
 from runtime.kafka import EmbeddedKafka
 from runtime.postgres import EmbeddedPostgres
 from runtime.prepare import prepare
@@ -42,6 +43,10 @@ TELL_S = 10.0
 
 PORTS = ("QUANTUM_KAFKA_PORT", "QUANTUM_POSTGRES_PORT")
 """Of embedded services, which no service of others has."""
+
+MODULES = ("streams.worker", "projections.worker")
+"""What most processes of a run are; the feed needs more, and imports that itself: packages that
+start threads, which a fork would not have."""
 
 FEED = "feed"
 """Where a run's details say what its feed was told."""
@@ -74,7 +79,8 @@ class LiveSystem:
         self.postgres = self.settings.postgres or ""
         self.interrupted = False
         self._services: list[Service] = []
-        self.supervisor = Supervisor(self._embedded(), self.run.state_file)
+        self.forks = Forks(MODULES, self.environment(), self.run.logs / "fork_server.out")
+        self.supervisor = Supervisor(self._embedded(), self.run.state_file, spawn=self.forks.spawn)
         signal.signal(signal.SIGTERM, self._interrupt)
         signal.signal(signal.SIGINT, self._interrupt)
         signal.signal(signal.SIGHUP, self._interrupt)
@@ -106,6 +112,7 @@ class LiveSystem:
         if feed is not None:
             self.run.update(details={**self.run.record.details, FEED: list(feed.arguments)})
         say("starting Kafka and Postgres")
+        self.forks.start()  # it imports what workers need while those start
         self.supervisor.start()
         for service in self._services:
             if isinstance(service, EmbeddedKafka):
@@ -199,6 +206,7 @@ class LiveSystem:
     def stop(self) -> None:
         """Stop everything, the last started first."""
         self.supervisor.stop()
+        self.forks.stop()
         self.run.update(state="stopped", pids={}, stopped=_now())
         self._lock.release()
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import SystemRandom
-from typing import IO
+from typing import IO, Protocol
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -24,6 +24,16 @@ class ServiceError(RuntimeError):
     """A process or service cannot start or go on; the text names the cause and the remedy."""
 
 
+class Process(Protocol):
+    """A child: :class:`subprocess.Popen`, or one that a fork server started."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int, /) -> None: ...
+
+
 def spawn(
     argv: Sequence[str | Path],
     *,
@@ -32,22 +42,18 @@ def spawn(
     cwd: Path | str | None = None,
     death_signal: signal.Signals = signal.SIGKILL,
     owner: tuple[int, int] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, so that a Ctrl-C in the terminal reaches only us.
 
     The kernel sends it `death_signal` when this process is gone, however it went. The kernel ties
     that to the thread that forks, hence: from the main thread only (RuntimeError otherwise).
     `owner` is (uid, gid) to become, without supplementary groups. `output` takes stdout and stderr.
+    `pass_fds`: descriptors that the child keeps.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("processes are started from the main thread only")
     parent = os.getpid()
-
-    def die_with_parent() -> None:
-        if sys.platform == "linux":
-            _libc.prctl(PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != parent:  # it died between fork and prctl
-            os._exit(1)
 
     user, group = owner or (None, None)
     with warnings.catch_warnings():
@@ -61,23 +67,30 @@ def spawn(
             env=env,
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - two system calls, no lock
+            preexec_fn=lambda: die_with(parent, death_signal),  # noqa: PLW1509 - two system calls
+            pass_fds=pass_fds,
             user=user,
             group=group,
             extra_groups=None if owner is None else [],
         )
 
 
-def stop(
-    process: subprocess.Popen[bytes], stop_signal: signal.Signals, grace_s: float
-) -> int | None:
+def die_with(parent: int, death_signal: signal.Signals) -> None:
+    """Of this process, a child of `parent`: be sent a signal when that is gone, or end now."""
+    if sys.platform == "linux":
+        _libc.prctl(PR_SET_PDEATHSIG, int(death_signal))
+    if os.getppid() != parent:  # it died between fork and prctl
+        os._exit(1)
+
+
+def stop(process: Process, stop_signal: signal.Signals, grace_s: float) -> int | None:
     """Signal, wait up to `grace_s` seconds, then SIGKILL the whole group. Returns the exit code."""
     if process.poll() is None:
         process.send_signal(stop_signal)
     return end(process, grace_s)
 
 
-def end(process: subprocess.Popen[bytes], grace_s: float) -> int | None:
+def end(process: Process, grace_s: float) -> int | None:
     """Wait up to `grace_s` seconds for a process that was signalled, then SIGKILL the group."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(grace_s)
@@ -85,7 +98,7 @@ def end(process: subprocess.Popen[bytes], grace_s: float) -> int | None:
     return process.wait()
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: Process) -> None:
     """SIGKILL to the child and to all that it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

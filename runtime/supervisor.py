@@ -9,16 +9,15 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import IO, Literal, Protocol, TypedDict
 
 from runtime import processes
-from runtime.processes import ServiceError
+from runtime.processes import Process, ServiceError
 from runtime.service import Service
 
 State = Literal["waiting", "starting", "running", "restarting", "stopped", "ended", "failed"]
@@ -54,6 +53,18 @@ class ProcessSpec:
     health_port: int | None = None
 
 
+class Spawn(Protocol):
+    """Starts a child: :func:`runtime.processes.spawn`, or what does the same more quickly."""
+
+    def __call__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        output: IO[bytes],
+        env: Mapping[str, str] | None = None,
+    ) -> Process: ...
+
+
 class ProcessState(TypedDict):
     """What the state file says of one process. `since`: ISO 8601, UTC."""
 
@@ -69,7 +80,7 @@ class ProcessState(TypedDict):
 @dataclass
 class _Child:
     spec: ProcessSpec | Service
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     state: State = "waiting"
     since: str = ""
     restarts: int = 0
@@ -94,14 +105,14 @@ class _Child:
             return self.spec.exit_code
         return self.process.poll() if self.process else None
 
-    def spawn(self) -> None:
+    def spawn(self, spawn: Spawn) -> None:
         if isinstance(self.spec, Service):
             self.spec.spawn()
             return
         target = self.spec.log or Path(os.devnull)
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("ab") as output:
-            self.process = processes.spawn(self.spec.argv, env=self.spec.env, output=output)
+            self.process = spawn(self.spec.argv, env=self.spec.env, output=output)
 
     def is_ready(self) -> bool:
         if isinstance(self.spec, Service):
@@ -130,14 +141,21 @@ class Supervisor:
     """Runs services and processes until told to stop.
 
     specs: services first, then what needs them. state_file: JSON, name -> ProcessState, replaced
-    as a whole at every change.
+    as a whole at every change. spawn: what starts processes (services start themselves).
     """
 
-    def __init__(self, specs: Sequence[ProcessSpec | Service], state_file: Path) -> None:
+    def __init__(
+        self,
+        specs: Sequence[ProcessSpec | Service],
+        state_file: Path,
+        *,
+        spawn: Spawn = processes.spawn,
+    ) -> None:
         names = [spec.name for spec in specs]
         if len(set(names)) != len(names):
             raise ValueError(f"two processes of one name among {', '.join(names)}")
         self._children = [_Child(spec) for spec in specs]
+        self._spawned_by = spawn
         self._state_file = state_file
         self._written = ""
         self._unwritten = False
@@ -253,7 +271,7 @@ class Supervisor:
     def _spawn(self, child: _Child) -> None:
         child.started = time.monotonic()
         try:
-            child.spawn()
+            child.spawn(self._spawned_by)
         except (ServiceError, OSError) as error:
             child.error = str(error)
             if child.restarts == 0:  # wrong from the beginning: the caller must hear of it

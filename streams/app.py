@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import faust
 from aiokafka.errors import KafkaError
@@ -130,6 +130,22 @@ def create_app(
 
     app.task(beats)
     return app
+
+
+class NamedWorker(faust.Worker):
+    """Faust's worker, which leaves the process the name that it was started with: `ps` and
+    `quantum halt` know a gateway by it."""
+
+    def _setproctitle(self, *_: object, **__: object) -> None:
+        pass
+
+
+def serve(app: faust.App) -> NoReturn:
+    """Run an app until the process is told to stop."""
+    sys.argv[1:] = []  # Faust looks for words of its own
+    NamedWorker(
+        app, loglevel="warn", logging_config=None, override_logging=False, quiet=True
+    ).execute_from_commandline()
 
 
 class EndingThread(driver.AIOKafkaConsumerThread):

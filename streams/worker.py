@@ -9,14 +9,11 @@ import hashlib
 import itertools
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
-
-import faust
 
 from domain.processors import partitions_of
 from domain.source import Source
@@ -35,7 +32,7 @@ from schemas.scalars import EPOCH_TEXT
 from schemas.topics import CONTROL, PARTITIONS_EMBEDDED, TOPICS
 from schemas.topics import partitions as counted
 from streams import broker_topics, sampling
-from streams.app import create_app
+from streams.app import create_app, serve
 from streams.buffered_log import BufferedLog
 from streams.followers import Followers
 from streams.gateway import GatewayShell
@@ -292,10 +289,7 @@ class Worker:
             datadir=str(self.folder / "faust"),
             beat=self.vitals.loop_beat,
         )
-        sys.argv[1:] = []
-        faust.Worker(
-            app, loglevel="warn", logging_config=None, override_logging=False, quiet=True
-        ).execute_from_commandline()
+        serve(app)
 
     def _look_around(self) -> None:
         """Say who else is in the group. A client that a stranger keeps out, or that gave up joining

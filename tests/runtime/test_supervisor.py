@@ -18,6 +18,7 @@ from runtime.postgres import EmbeddedPostgres
 from runtime.processes import ServiceError, alive
 from runtime.settings import ROOT
 from runtime.supervisor import ProcessSpec, Supervisor, read_state
+from tests.runtime.waiting import until
 
 SLEEPER = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
 # a supervisor in a process of its own: two children, one of which has a child and notes its end
@@ -59,13 +60,6 @@ finally:
 """
 
 
-def _wait(condition: Callable[[], object], timeout_s: float = 15) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 def _until(supervisor: Supervisor, condition: Callable[[], bool], timeout_s: float = 20) -> None:
     deadline = time.monotonic() + timeout_s
     supervisor.run(lambda: condition() or time.monotonic() > deadline, every_s=0.02)
@@ -77,7 +71,7 @@ def _run_program(folder: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
     command = [sys.executable, "-c", PROGRAM, str(folder)]
     running = subprocess.Popen(command, env=environment, start_new_session=True)
     state = folder / "processes.json"
-    _wait(lambda: [each["state"] for each in read_state(state).values()] == ["running"] * 2)
+    until(lambda: [each["state"] for each in read_state(state).values()] == ["running"] * 2)
     return running, [each["pid"] or 0 for each in read_state(state).values()]
 
 
@@ -183,7 +177,7 @@ def test_kill_9_of_the_supervisor_leaves_no_child_behind(tmp_path: Path) -> None
     assert all(alive(pid) for pid in pids)
     running.kill()
     running.wait()
-    _wait(lambda: not any(alive(pid) for pid in pids))
+    until(lambda: not any(alive(pid) for pid in pids))
     grandchildren = _group_members(pids[1])
     for pid in grandchildren:  # of a child that does not use processes.spawn: ours all do
         os.kill(pid, signal.SIGKILL)
@@ -194,7 +188,7 @@ def test_ctrl_c_reaches_the_supervisor_alone_which_stops_all_in_order(tmp_path: 
     os.killpg(running.pid, signal.SIGINT)  # what a terminal does
     assert running.wait(60) == 0
     assert (tmp_path / "note").read_text() == "ended in order"
-    _wait(lambda: not any(alive(pid) for pid in pids))
+    until(lambda: not any(alive(pid) for pid in pids))
     assert not _group_members(pids[1])
 
 

@@ -1,0 +1,191 @@
+"""Workers are forked from a process that has imported them, and differ in nothing else.
+
+Goal: name, output, environment, exit code and end of a forked process are those of one that was
+started as a new interpreter; the end of the fork server ends nobody, the supervisor's ends all.
+Method: the real fork server with small modules in a folder of the test.
+"""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.forks import Forked, Forks
+from runtime.processes import Process, alive, kill_group
+from runtime.settings import ROOT
+from tests.runtime.waiting import until
+
+TELLER = """
+import os, sys, time
+
+def main():
+    print("words", *sys.argv[1:], flush=True)
+    print("home", os.environ.get("PLACE"), os.getsid(0) == os.getpid(), os.getppid(), flush=True)
+    print("input", repr(sys.stdin.read()), "imported by", IMPORTER == os.getpid(), flush=True)
+    if sys.argv[1] == "stay":
+        time.sleep(60)
+    sys.exit(int(sys.argv[1]))
+
+IMPORTER = os.getpid()
+if __name__ == "__main__":
+    main()
+"""
+HOST = """
+import sys, time
+from pathlib import Path
+from runtime.forks import Forks
+from tests.runtime.test_forks import environment
+folder = Path(sys.argv[1])
+forks = Forks(["teller"], environment(folder), folder / "server.out")
+forks.start()
+with (folder / "out").open("ab") as output:
+    argv = [sys.executable, "-P", "-m", "teller", "stay"]
+    child = forks.spawn(argv, output=output, env=environment(folder))
+(folder / "pids").write_text(f"{forks.pid} {child.pid}")
+time.sleep(60)
+"""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    path = os.pathsep.join(map(str, (ROOT, folder)))
+    return os.environ | {"PYTHONPATH": path, "PLACE": str(folder)}
+
+
+@dataclasses.dataclass
+class Nest:
+    """A fork server that has imported `teller`, and what its children wrote."""
+
+    folder: Path
+    forks: Forks
+
+    def spawn(self, *words: str, module: str = "teller", **env: str) -> Process:
+        argv = [sys.executable, "-P", "-m", module, *words]
+        with self.out.open("ab") as output:
+            return self.forks.spawn(argv, output=output, env=environment(self.folder) | env)
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    def lines(self) -> list[str]:
+        return self.out.read_text().splitlines() if self.out.exists() else []
+
+
+@pytest.fixture
+def nest(tmp_path: Path) -> Iterator[Nest]:
+    (tmp_path / "teller.py").write_text(TELLER)
+    (tmp_path / "other.py").write_text(TELLER)
+    forks = Forks(["teller"], environment(tmp_path), tmp_path / "server.out")
+    forks.start()
+    yield Nest(tmp_path, forks)
+    forks.stop()
+
+
+@pytest.mark.parametrize("module", ["teller", "other"])
+def test_a_forked_process_is_what_a_new_interpreter_would_be(nest: Nest, module: str) -> None:
+    child = nest.spawn("7", "a b", module=module)
+    assert isinstance(child, Forked)
+    assert child.wait(20) == 7
+    words, home, imported = nest.lines()
+    assert words == "words 7 a b"
+    assert home == f"home {nest.folder} True {os.getpid()}"
+    assert imported == f"input '' imported by {module == 'other'}"
+
+
+def test_its_name_its_signals_and_its_end_are_seen(nest: Nest) -> None:
+    child = nest.spawn("stay")
+    until(lambda: len(nest.lines()) == 3)
+    assert child.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(0.05)
+    name = Path(f"/proc/{child.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    assert name == f"{sys.executable} -P -m teller stay"
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(20) == -signal.SIGTERM
+    child.send_signal(signal.SIGTERM)  # gone: nothing
+    assert not alive(child.pid)
+
+
+def test_what_cannot_be_forked_is_started_as_a_new_interpreter(nest: Nest) -> None:
+    for words in (["-S", "-c", "raise SystemExit(5)"], ["-P", "-c", "raise SystemExit(5)"]):
+        with nest.out.open("ab") as output:
+            child = nest.forks.spawn([sys.executable, *words], output=output)
+        assert isinstance(child, subprocess.Popen)
+        assert child.wait(20) == 5
+    other = nest.spawn("3", PYTHONHASHSEED="123")  # which is settled when an interpreter starts
+    assert isinstance(other, subprocess.Popen)
+    assert other.wait(20) == 3
+
+
+def test_a_module_that_fails_leaves_its_trace_in_its_own_output(nest: Nest) -> None:
+    child = nest.spawn("1", module="nowhere")
+    assert child.wait(20) == 1
+    assert "No module named nowhere" in nest.lines()[-1]
+    after = nest.spawn("4")
+    assert isinstance(after, Forked), "the fork server is as it was"
+    assert after.wait(20) == 4
+
+
+def test_the_fork_server_may_be_killed_and_another_takes_its_place(nest: Nest) -> None:
+    first = nest.spawn("stay")
+    until(lambda: len(nest.lines()) == 3)
+    before = nest.forks.pid
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    until(lambda: not alive(before))
+    second = nest.spawn("6")
+    assert isinstance(second, subprocess.Popen), "nobody waits for the next one's imports"
+    assert second.wait(20) == 6
+    assert first.poll() is None, "what was forked runs on"
+    assert nest.forks.pid not in (None, before)
+    third = nest.spawn("8")
+    assert isinstance(third, Forked)
+    assert third.wait(20) == 8
+    nest.forks.stop()
+    assert first.poll() is None
+    kill_group(first)
+    assert first.wait(20) == -signal.SIGKILL
+
+
+def test_a_fork_server_with_threads_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "threaded.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    (tmp_path / "teller.py").write_text(TELLER)
+    nest = Nest(tmp_path, Forks(["threaded"], environment(tmp_path), tmp_path / "server.out"))
+    nest.forks.start()
+    try:
+        child = nest.spawn("2")
+        assert isinstance(child, subprocess.Popen)
+        assert child.wait(20) == 2
+        assert nest.forks.pid is None
+        again = nest.spawn("2")
+        assert isinstance(again, subprocess.Popen), "it is not tried again and again"
+        assert again.wait(20) == 2
+        assert nest.forks.pid is None
+    finally:
+        nest.forks.stop()
+
+
+def test_what_was_forked_ends_with_the_supervisor_however_that_goes(tmp_path: Path) -> None:
+    (tmp_path / "teller.py").write_text(TELLER)
+    host = subprocess.Popen(
+        [sys.executable, "-c", HOST, str(tmp_path)], env=environment(tmp_path), cwd=ROOT
+    )
+    try:
+        until((tmp_path / "pids").exists)
+        until((tmp_path / "pids").read_text)
+        pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+        until(lambda: len((tmp_path / "out").read_text().splitlines()) == 3)
+        assert all(map(alive, pids))
+        host.kill()
+        host.wait(20)
+        until(lambda: not any(map(alive, pids)))
+    finally:
+        host.kill()
+        host.wait()
