@@ -1,6 +1,5 @@
 """Starts processes that run modules of this checkout by forking one that has imported them."""
 
-import contextlib
 import ctypes
 import json
 import logging
@@ -23,6 +22,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 log = logging.getLogger(__name__)
 
 
+class UnusableError(RuntimeError):
+    """This system, or what is imported, does not allow for forks."""
+
+
 class Forked:
     """A child that a fork server started, as :class:`subprocess.Popen` shows one."""
 
@@ -33,10 +36,9 @@ class Forked:
     def poll(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
         if self.returncode is None:
-            with contextlib.suppress(ChildProcessError):
-                ended, status = os.waitpid(self.pid, os.WNOHANG)
-                if ended:
-                    self.returncode = os.waitstatus_to_exitcode(status)
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -87,7 +89,6 @@ class Forks:
         self._output.parent.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-P", "-m", "runtime.fork_server", str(theirs.fileno())]
         with theirs, self._output.open("ab") as output:
-            os.set_inheritable(theirs.fileno(), True)
             self._server = processes.spawn(
                 [*argv, *self._modules], env=self._env, output=output, pass_fds=[theirs.fileno()]
             )
@@ -121,6 +122,10 @@ class Forks:
                 log.error("the fork server does not answer (%s)", error)
                 self.stop()
                 self.start()
+            except UnusableError as error:
+                log.warning("the fork server cannot be used: %s", error)
+                self.stop()
+                self._usable = False
         return processes.spawn(argv, output=output, env=env)
 
     def _can_fork(self, words: list[str], env: Mapping[str, str]) -> bool:
@@ -132,24 +137,28 @@ class Forks:
         assert self._channel is not None
         if not self._imported:
             threads = int(self._channel.recv(32))
-            self._usable = threads == 1
-            if not self._usable:
-                raise ValueError(f"{threads} threads, of which a fork would have one")
+            if threads != 1:
+                raise UnusableError(f"it has {threads} threads, of which a fork would have one")
             self._imported = True
             self._channel.settimeout(FORK_S)
         request = json.dumps({"argv": words, "env": dict(env)}).encode()
         _adopt(True)
         try:
             socket.send_fds(self._channel, [request], [output.fileno()])
-            return Forked(int(self._channel.recv(32)))
+            child = Forked(int(self._channel.recv(32)))
         finally:
             _adopt(False)
+        try:
+            child.poll()
+        except ChildProcessError:
+            raise UnusableError("what it forks is no child of this process") from None
+        return child
 
 
 def _adopt(ours: bool) -> None:
     """Whether orphans below this process become its children; only while it waits for one."""
     if _libc.prctl(PR_SET_CHILD_SUBREAPER, int(ours), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "this process cannot be a subreaper")
+        raise UnusableError(f"no subreaper: {os.strerror(ctypes.get_errno())}")
 
 
 def _of_python(env: Mapping[str, str]) -> dict[str, str]:
