@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from commands import topics_apply
 from commands.console import say
+from domain.processors import PROCESSORS
 from migrations.chain import upgrade
 from runtime import runs
 from runtime.build import code_digest
@@ -44,9 +45,14 @@ TELL_S = 10.0
 PORTS = ("QUANTUM_KAFKA_PORT", "QUANTUM_POSTGRES_PORT")
 """Of embedded services, which no service of others has."""
 
-MODULES = ("streams.worker", "projections.worker")
-"""What most processes of a run are; the feed needs more, and imports that itself: packages that
-start threads, which a fork would not have."""
+MODULES = (
+    "streams.worker",
+    "projections.worker",
+    *(module for module, _ in PROCESSORS.values()),
+    *("structlog", "faust.app.router", "faust.fixups.django", "faust.tables.manager"),
+)
+"""What processes of a run are made of, and what Faust imports when it starts. The feed needs more,
+and imports that itself: packages that start threads, which a fork would not have."""
 
 FEED = "feed"
 """Where a run's details say what its feed was told."""

@@ -11,11 +11,13 @@ import re
 import sys
 from contextvars import ContextVar
 from pathlib import Path
-
-import structlog
-from structlog.typing import EventDict, Processor
+from typing import TYPE_CHECKING
 
 from runtime.settings import LogLevel, Settings, SettingsError
+
+if TYPE_CHECKING:
+    import structlog
+    from structlog.typing import EventDict, Processor
 
 handling: ContextVar[str] = ContextVar("handling", default="")
 """Correlation id of what this thread handles now; every line it logs meanwhile carries it."""
@@ -51,6 +53,8 @@ def configure(
     `correlation_id`; 10 MB, three older ones kept. Without folder and stderr, logging goes nowhere.
     level: None takes that of the settings (`QUANTUM_LOG_LEVEL`). Call once, at the start.
     """
+    import structlog
+
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -157,23 +161,25 @@ def confluent_logger() -> logging.Logger:
     return logger
 
 
-def _process_name(name: str) -> Processor:
-    def add(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _process_name(name: str) -> "Processor":
+    def add(_logger: object, _method: str, event: "EventDict") -> "EventDict":
         event["process"] = name
         return event
 
     return add
 
 
-def _correlation(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _correlation(_logger: object, _method: str, event: "EventDict") -> "EventDict":
     if (handled := handling.get()) and "correlation_id" not in event:
         event["correlation_id"] = handled
     return event
 
 
 def _formatter(
-    shared: list[Processor], rendering: list[Processor]
-) -> structlog.stdlib.ProcessorFormatter:
+    shared: "list[Processor]", rendering: "list[Processor]"
+) -> "structlog.stdlib.ProcessorFormatter":
+    import structlog
+
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],

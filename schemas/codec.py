@@ -9,6 +9,8 @@ which fills in what may be left out and is strict about everything else.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -46,8 +48,35 @@ def encode(event: Envelope) -> bytes:
     return event.__pydantic_serializer__.to_json(event, exclude_none=True)
 
 
+SHARED_MAX = 20_000
+_SHARED: list[dict[bytes, Envelope]] = []
+
+
+@contextmanager
+def shared_decoding() -> Iterator[None]:
+    """As long as it lasts, equal bytes are decoded once, and all who read them are given one event,
+    which is frozen: for simulations, whose processes read the same records in one interpreter."""
+    _SHARED.append({})
+    try:
+        yield
+    finally:
+        _SHARED.pop()
+
+
 def decode(raw: bytes | None) -> Envelope:
     """The event of canonical bytes; raises :class:`RecordError` for anything else."""
+    if not _SHARED or raw is None:
+        return _decode(raw)
+    known = _SHARED[-1]
+    event = known.get(raw)
+    if event is None:
+        if len(known) >= SHARED_MAX:
+            known.clear()
+        event = known[raw] = _decode(raw)
+    return event
+
+
+def _decode(raw: bytes | None) -> Envelope:
     if raw is None:
         raise RecordError("NOT_JSON", "the message has no value; records are never null")
     if len(raw) > BYTES_MAX:

@@ -108,7 +108,7 @@ def _same_topics(state: Mapping[str, _Own], identity: Identity, reads: Collectio
 
 
 def _ends(log: Log, outputs: dict[str, str]) -> dict[str, int]:
-    ends = log.ends(set(outputs.values()))
+    ends = log.ends(dict.fromkeys(outputs.values()))
     return {name: ends[output] for name, output in outputs.items()}
 
 

@@ -253,7 +253,7 @@ def restore(
     stands: dict[str, Stand] = {}
     for found in _newest_first(log, set(at), stands):
         fit = [whole for whole in found if _fits(whole, sources[at[whole.source]], ids)]
-        ends = log.ends({sources[at[w.source]].output for w in fit})
+        ends = log.ends(sorted({sources[at[w.source]].output for w in fit}))
         spans: dict[str, list[_Whole]] = {}  # several sources of a worker may share an output
         for whole in fit:
             key = sources[at[whole.source]].output

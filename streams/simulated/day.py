@@ -13,6 +13,7 @@ from replay.simulator.faults import Rates
 from replay.simulator.found import BrokenPromise
 from replay.simulator.script import BTC
 from replay.simulator.story import OPENING, Story, Told, shown_prices
+from schemas.codec import shared_decoding
 from streams.simulated.seed import ACCOUNTS, Bystanders, Outcome, Run
 from streams.simulated.simulation import SECOND_US
 
@@ -50,6 +51,7 @@ class Day(Story):
         return self.told
 
 
+@shared_decoding()
 def simulate_day(seed: int, bystanders: Bystanders = tuple) -> Outcome:
     """Run a day; the outcome says how many orders there were and what it took."""
     began = time.process_time()

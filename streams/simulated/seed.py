@@ -19,6 +19,7 @@ from replay.simulator.script import START_US, Script
 from replay.simulator.story import OPENING, Story, Told, opening, shown_prices
 from replay.sources import RawRecord, RecordedLog
 from replay.verify import verify
+from schemas.codec import shared_decoding
 from schemas.control import EmergencyActivated
 from schemas.envelope import Envelope
 from schemas.halting import HaltClosed, HaltNoted
@@ -282,6 +283,7 @@ def not_at_ease(world: Simulation) -> str:
     return next((w for b in world.bystanders if (w := b.behind(world))), "")
 
 
+@shared_decoding()
 def simulate(seed: int, bystanders: Bystanders = tuple, rates: Rates | None = None) -> Outcome:
     """Run a seed; never raises for a broken promise: the outcome says it. `rates`: instead of what
     the seed draws."""

@@ -299,3 +299,22 @@ def test_reading_again_looks_at_the_structure_and_not_at_single_characters() -> 
     for wrong in (with_price("7,"), TICK.replace(b'"candle_s"', b'"candles"')):
         with pytest.raises(RecordError):
             reread(wrong)
+
+
+def test_within_a_simulation_equal_bytes_are_one_event_and_wrong_ones_are_refused_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(codec, "SHARED_MAX", 2)
+    assert decode(PRICES) is not decode(PRICES)
+    with codec.shared_decoding():
+        first = decode(PRICES)
+        assert decode(bytes(bytearray(PRICES))) is first
+        for _ in range(2):
+            assert refusal(TICK[:-1]).code == "NOT_JSON"
+            assert refusal(None).code == "NOT_JSON"
+        assert isinstance(decode(TICK), ClockTicked)
+        decode(with_price('"7"'))  # the third: what was kept is let go
+        again = decode(PRICES)
+        assert again == first
+        assert again is not first
+    assert decode(PRICES) is not again

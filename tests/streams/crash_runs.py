@@ -8,6 +8,7 @@ from typing import Any
 
 from replay.simulator.found import Found, items_of
 from replay.simulator.script import Fed, Script
+from schemas.codec import shared_decoding
 from schemas.trade import SignalPublished
 from tests.streams import crash_checks as checks
 from tests.streams.crash_scenario import HOT, SCENARIOS
@@ -80,6 +81,7 @@ def _states(world: World, name: str) -> list[Any]:
     return [checks.state(source) for source in world.live[name][0].shell.sources.values()]
 
 
+@shared_decoding()
 def crash(step: int, kind: str, *, to_the_end: bool = True, scenario: str = WHOLE) -> None:
     """Run the scenario with a crash of that kind at that micro-step; AssertionError, naming both,
     where anything valid changed. Not `to_the_end`: up to the end of the next event, where states
@@ -100,6 +102,7 @@ def crash(step: int, kind: str, *, to_the_end: bool = True, scenario: str = WHOL
         raise AssertionError(where + (str(error) or repr(error))) from error
 
 
+@shared_decoding()
 def crash_and_stop(step: int, *, late_ms: int) -> None:
     """The process that makes this step dies, an emergency stop of hot comes at once, and what the
     process had in flight lands `late_ms` of wall time later. AssertionError if a promise breaks."""

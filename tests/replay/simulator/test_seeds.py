@@ -29,10 +29,11 @@ DIGEST = """
 import hashlib, sys
 from commands.simulate import bystanders
 from streams.simulated.seed import Run, played
-run = Run(int(sys.argv[1]), bystanders)
-played(run)
-appends = run.world.broker.appends
-print(hashlib.sha256(b"".join(r.raw for r in appends)).hexdigest(), len(appends))
+for seed in map(int, sys.argv[1:]):
+    run = Run(seed, bystanders)
+    played(run)
+    appends = run.world.broker.appends
+    print(hashlib.sha256(b"".join(r.raw for r in appends)).hexdigest(), len(appends))
 """
 
 
@@ -76,10 +77,11 @@ def test_exits_and_limits_were_put_to_the_test(total: Total) -> None:
 
 
 def test_a_seed_is_the_same_run_in_another_process() -> None:
-    """Nothing depends on the order of a set or on addresses."""
+    """Nothing depends on the order of a set or on addresses. (In seed 2 a process dies between the
+    questions for the ends of its outputs, which were asked in the order of a set.)"""
     told = {
         subprocess.run(
-            [sys.executable, "-c", DIGEST, "7"],
+            [sys.executable, "-c", DIGEST, "2", "7"],
             cwd=ROOT, capture_output=True, text=True, check=True, timeout=250,
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
         ).stdout
