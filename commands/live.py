@@ -193,6 +193,7 @@ class LiveSystem:
     def check(self) -> None:
         """One round of the supervisor; call several times a second."""
         self.supervisor.check()
+        self.forks.start()  # if it was killed
 
     def feed_done(self) -> dict[str, Any] | None:
         """What the feed wrote when it had published everything; None before."""

@@ -14,7 +14,7 @@ import orjson
 from confluent_kafka import Producer
 
 from projections.projector import Projector
-from runtime.build import code_digest
+from runtime.build import own_build
 from runtime.ends import Ends
 from runtime.health import HealthServer
 from runtime.logs import confluent_logger
@@ -46,7 +46,7 @@ class Reports:
             logger=confluent_logger(),
         )
         self._ends = Ends(projector.kafka)
-        self._build = code_digest()
+        self._build = own_build()
         self._server = HealthServer(
             port, probe=self.health, metrics=self.metrics, host=Settings.load().health_host
         )

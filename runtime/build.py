@@ -6,10 +6,9 @@ from functools import cache
 from runtime.settings import ROOT
 
 
-@cache
 def code_digest() -> str:
-    """16 hexadecimal digits over every module of schemas/ and domain/, with its name, as they were
-    when this process first asked.
+    """16 hexadecimal digits over every module of schemas/ and domain/, with its name, as the files
+    are now.
 
     Two processes with equal digests decide alike; a fence, `worker.started` and `status` name it.
     """
@@ -19,3 +18,10 @@ def code_digest() -> str:
             digest.update(str(path.relative_to(ROOT)).encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+@cache
+def own_build() -> str:
+    """The digest of the code of this process: of the files as they were when it was first asked
+    for, before anything of them was changed."""
+    return code_digest()

@@ -1,12 +1,16 @@
 """Starts processes that run modules of this checkout by forking one that has imported them."""
 
+import contextlib
 import ctypes
 import json
 import logging
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +20,9 @@ from runtime import processes
 from runtime.processes import Process
 
 PR_SET_CHILD_SUBREAPER = 36
-IMPORT_S, FORK_S = 30.0, 5.0
-"""How long a fork server may take to import, and then to fork; a full machine included."""
+IMPORT_S, FORK_S = 30.0, 1.0
+"""How long the first fork server may take to import, and each to fork. Whoever is later is not
+waited for: a new interpreter is started."""
 _libc = ctypes.CDLL(None, use_errno=True)
 log = logging.getLogger(__name__)
 
@@ -57,11 +62,11 @@ class Forked:
 
 
 class Forks:
-    """Starts what is ``python -P -m MODULE …`` with the supervisor's environment by a fork.
+    """Starts what is ``python -P -m MODULE …`` in an environment by a fork.
 
-    Whatever cannot be forked is started as a new interpreter: other commands, another Python
-    environment, a system without subreapers, a fork server that was killed (the next one is
-    started at once and used from then on). For the main thread only, as `processes.spawn`.
+    Whatever cannot be forked is started as a new interpreter: other commands, another environment,
+    a system without subreapers, a fork server that does not answer (the next one imports meanwhile,
+    and is used once it has). For the main thread only, as `processes.spawn`.
 
     modules: what the fork server imports. output: where it says why it ended.
     """
@@ -73,6 +78,7 @@ class Forks:
         self._server: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._imported = False
+        self._patience_s = IMPORT_S
         self._usable = sys.platform == "linux"
 
     @property
@@ -81,29 +87,40 @@ class Forks:
         return self._server.pid if self._server and self._server.poll() is None else None
 
     def start(self) -> None:
-        """Begin to import, without waiting for it; nothing where that cannot be used."""
+        """Let a fork server import, without waiting for it; nothing while one runs, or where none
+        can be used. Call now and then: one that was killed is replaced."""
         if not self._usable or self.pid is not None:
             return
-        self.stop()
+        if self._server is not None:
+            self.stop()
+            self._patience_s = 0.0
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else nobody learns how a child ended
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._output.parent.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-P", "-m", "runtime.fork_server", str(theirs.fileno())]
         with theirs, self._output.open("ab") as output:
             self._server = processes.spawn(
-                [*argv, *self._modules], env=self._env, output=output, pass_fds=[theirs.fileno()]
+                [*argv, str(self._output), *self._modules],
+                env=self._env,
+                output=output,
+                pass_fds=[theirs.fileno()],
             )
-        ours.settimeout(IMPORT_S)
         self._channel, self._imported = ours, False
 
     def stop(self) -> None:
-        """End the fork server; what it forked runs on."""
+        """End the fork server, with what it has not finished forking; what began runs on."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
         if self._server is not None:
+            group = self._server.pid
             processes.kill_group(self._server)
             self._server.wait()
             self._server = None
+            with contextlib.suppress(ChildProcessError):
+                while True:  # of the group, whatever became ours
+                    os.waitpid(-group, 0)
 
     def spawn(
         self,
@@ -114,52 +131,73 @@ class Forks:
     ) -> Process:
         """As :func:`runtime.processes.spawn`."""
         words = [str(part) for part in argv]
-        settings = dict(os.environ if env is None else env)
-        if self._can_fork(words, settings):
+        if self._can_fork(words, env):
+            _adopt(True)
             try:
-                return self._fork(words, settings, output)
+                if self._has_imported():
+                    return self._fork(words, output)
             except (OSError, ValueError) as error:
-                log.error("the fork server does not answer (%s)", error)
+                log.error("the fork server does not answer (%s): another is started", error)
                 self.stop()
-                self.start()
+                self._patience_s = 0.0
             except UnusableError as error:
-                log.warning("the fork server cannot be used: %s", error)
+                log.error("no forks: %s (%s says more)", error, self._output)
                 self.stop()
                 self._usable = False
+            finally:
+                _adopt(False)
+            self.start()
         return processes.spawn(argv, output=output, env=env)
 
-    def _can_fork(self, words: list[str], env: Mapping[str, str]) -> bool:
-        if self._channel is None or words[:3] != [sys.executable, "-P", "-m"]:
-            return False
-        return _of_python(env) == _of_python(self._env)
+    def _can_fork(self, words: list[str], env: Mapping[str, str] | None) -> bool:
+        return (
+            self._channel is not None
+            and threading.current_thread() is threading.main_thread()
+            and words[:3] == [sys.executable, "-P", "-m"]
+            and dict(os.environ if env is None else env) == self._env
+        )
 
-    def _fork(self, words: list[str], env: Mapping[str, str], output: IO[bytes]) -> Forked:
+    def _has_imported(self) -> bool:
+        """Whether it is ready to fork; the first one is waited for. UnusableError if it never
+        will be."""
         assert self._channel is not None
-        if not self._imported:
-            threads = int(self._channel.recv(32))
-            if threads != 1:
-                raise UnusableError(f"it has {threads} threads, of which a fork would have one")
-            self._imported = True
-            self._channel.settimeout(FORK_S)
-        request = json.dumps({"argv": words, "env": dict(env)}).encode()
-        _adopt(True)
+        if self._imported:
+            return True
+        if not select.select([self._channel], [], [], self._patience_s)[0]:
+            return False
+        told = self._channel.recv(32)
+        if not told:
+            raise UnusableError("the fork server ended while it imported")
+        if int(told) != 1:
+            raise UnusableError(f"{int(told)} threads run after the imports, a fork would have one")
+        self._imported = True
+        self._channel.settimeout(FORK_S)
+        return True
+
+    def _fork(self, words: list[str], output: IO[bytes]) -> Forked:
+        assert self._channel is not None
+        waits, go = os.pipe()
         try:
-            socket.send_fds(self._channel, [request], [output.fileno()])
-            child = Forked(int(self._channel.recv(32)))
+            try:
+                request = [json.dumps(words).encode()]
+                socket.send_fds(self._channel, request, [output.fileno(), waits])
+            finally:
+                os.close(waits)
+            answer = self._channel.recv(32)
+            if not answer:
+                raise ConnectionError("it is gone")
+            child = Forked(int(answer))
+            try:
+                child.poll()
+            except ChildProcessError:
+                raise UnusableError("what it forks is no child of this process") from None
+            os.write(go, b"!")
+            return child
         finally:
-            _adopt(False)
-        try:
-            child.poll()
-        except ChildProcessError:
-            raise UnusableError("what it forks is no child of this process") from None
-        return child
+            os.close(go)  # who has not been told to begin ends
 
 
 def _adopt(ours: bool) -> None:
     """Whether orphans below this process become its children; only while it waits for one."""
-    if _libc.prctl(PR_SET_CHILD_SUBREAPER, int(ours), 0, 0, 0) != 0:
-        raise UnusableError(f"no subreaper: {os.strerror(ctypes.get_errno())}")
-
-
-def _of_python(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name.startswith("PYTHON")}
+    if sys.platform == "linux":
+        _libc.prctl(PR_SET_CHILD_SUBREAPER, int(ours), 0, 0, 0)

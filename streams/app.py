@@ -16,6 +16,7 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.assignor.partition_assignor import PartitionAssignor
 from faust.exceptions import AlreadyConfiguredWarning
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -69,6 +70,7 @@ def create_app(
         processing_guarantee="at_least_once",
         broker_credentials=credentials(),
         PartitionAssignor=assignor_of(topics),
+        TableManager=NoTables,
     )
 
     class OwnPositionsConsumer(driver.Consumer):
@@ -130,6 +132,15 @@ def create_app(
 
     app.task(beats)
     return app
+
+
+class NoTables(TableManager):
+    """There are none here. Faust waits a second for more to be declared, and subscribes then: half
+    of the time until a worker that was killed works again."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class NamedWorker(faust.Worker):

@@ -16,11 +16,12 @@ from streams.kafka_log import RENEW_S, RETRY_S, client
 PATIENT_S = 120.0
 
 
-def wait_for(bootstrap: str, topics: Iterable[str], timeout_s: float = PATIENT_S) -> None:
-    """Return when the broker answers and has all topics. TimeoutError names what is missing."""
+def wait_for(bootstrap: str, topics: Iterable[str], timeout_s: float = PATIENT_S) -> AdminClient:
+    """Return when the broker answers and has all topics: the client that was answered, to ask more.
+    TimeoutError names what is missing."""
     deadline, renew = time.monotonic() + timeout_s, 0.0
     missing = set(topics)
-    while missing:
+    while True:
         if time.monotonic() > renew:
             admin, renew = AdminClient(client(bootstrap)), time.monotonic() + RENEW_S
         try:
@@ -28,16 +29,19 @@ def wait_for(bootstrap: str, topics: Iterable[str], timeout_s: float = PATIENT_S
             why = f"topics {', '.join(sorted(missing)[:3])} are missing: ./quantum topics apply"
         except KafkaException as error:
             why = str(error.args[0])
-        if missing and time.monotonic() > deadline:
+        if not missing:
+            return admin
+        if time.monotonic() > deadline:
             raise TimeoutError(f"Kafka at {bootstrap} is not ready: {why}")
-        if missing:
-            time.sleep(0.1)
+        time.sleep(0.1)
 
 
-def check_counts(bootstrap: str, wanted: Mapping[str, int]) -> None:
+def check_counts(
+    bootstrap: str, wanted: Mapping[str, int], admin: AdminClient | None = None
+) -> None:
     """SettingsError, naming both, if a topic has another number of partitions than `wanted`:
     accounts would be looked for where they are not. TimeoutError if one is not named any more."""
-    topics = AdminClient(client(bootstrap)).list_topics(timeout=10).topics
+    topics = (admin or AdminClient(client(bootstrap))).list_topics(timeout=10).topics
     for name, count in wanted.items():
         if name not in topics:
             raise TimeoutError(f"Kafka at {bootstrap} does not name topic {name} any more")
@@ -50,12 +54,14 @@ def check_counts(bootstrap: str, wanted: Mapping[str, int]) -> None:
             )
 
 
-def topic_ids(bootstrap: str, timeout_s: float = PATIENT_S) -> dict[str, str]:
+def topic_ids(
+    bootstrap: str, timeout_s: float = PATIENT_S, admin: AdminClient | None = None
+) -> dict[str, str]:
     """Ids of all topics of the broker, as a fence names them. TimeoutError if it does not say
-    them."""
+    them. admin: who is asked first, then others."""
     deadline = time.monotonic() + timeout_s
     while True:
-        admin = AdminClient(client(bootstrap))
+        admin = admin or AdminClient(client(bootstrap))
         try:
             known = admin.list_topics(timeout=RENEW_S).topics
             names = [name for name in known if not name.startswith("__")]
@@ -66,4 +72,5 @@ def topic_ids(bootstrap: str, timeout_s: float = PATIENT_S) -> dict[str, str]:
                 raise TimeoutError(
                     f"Kafka at {bootstrap} does not say which topics it has: {error.args[0]}"
                 ) from None
+        admin = None
         time.sleep(RETRY_S)

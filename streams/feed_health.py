@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from runtime.build import code_digest
+from runtime.build import own_build
 from runtime.health import HealthServer
 from runtime.metrics import exposition
 from runtime.settings import Settings
@@ -22,7 +22,7 @@ class FeedHealth:
         self.records = 0
         self._ticking = ticking
         self._beat_at = time.monotonic()
-        self._build = code_digest()
+        self._build = own_build()
         self._server = HealthServer(
             port, probe=self.health, metrics=self.metrics, host=Settings.load().health_host
         )

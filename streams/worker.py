@@ -19,7 +19,7 @@ from domain.processors import partitions_of
 from domain.source import Source
 from gateways.buffer_folder import BufferFolder
 from runtime import entry, logs
-from runtime.build import code_digest
+from runtime.build import own_build
 from runtime.halt_file import HaltFile
 from runtime.health import HealthServer, not_yet, port
 from runtime.priority import stand_back
@@ -98,11 +98,11 @@ class Worker:
         self.folder = folder
         self.instance = instance
         self.partitions = partitions
-        broker_topics.wait_for(bootstrap, TOPICS)
+        admin = broker_topics.wait_for(bootstrap, TOPICS)
         counts = {t.name: counted(t, partitions) for t in TOPICS.values()}
-        broker_topics.check_counts(bootstrap, counts)
-        topic_ids = broker_topics.topic_ids(bootstrap)
-        self.identity = Identity(code_digest(), configuration(), topic_ids)
+        broker_topics.check_counts(bootstrap, counts, admin)
+        topic_ids = broker_topics.topic_ids(bootstrap, admin=admin)
+        self.identity = Identity(own_build(), configuration(), topic_ids)
         self.kafka = KafkaLog(bootstrap, f"{processor}-{os.getpid()}")
         self.log: KafkaLog | BufferedLog = self.kafka
         if processor == "gateway":

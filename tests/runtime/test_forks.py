@@ -7,14 +7,18 @@ Method: the real fork server with small modules in a folder of the test.
 
 import dataclasses
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from runtime import forks
 from runtime.forks import Forked, Forks
 from runtime.processes import Process, alive, kill_group
 from runtime.settings import ROOT
@@ -45,7 +49,7 @@ forks = Forks(["teller"], environment(folder), folder / "server.out")
 forks.start()
 with (folder / "out").open("ab") as output:
     argv = [sys.executable, "-P", "-m", "teller", "stay"]
-    child = forks.spawn(argv, output=output, env=environment(folder))
+    child = forks.spawn(argv, output=output, env=forks._env)
 (folder / "pids").write_text(f"{forks.pid} {child.pid}")
 time.sleep(60)
 """
@@ -66,7 +70,7 @@ class Nest:
     def spawn(self, *words: str, module: str = "teller", **env: str) -> Process:
         argv = [sys.executable, "-P", "-m", module, *words]
         with self.out.open("ab") as output:
-            return self.forks.spawn(argv, output=output, env=environment(self.folder) | env)
+            return self.forks.spawn(argv, output=output, env=self.forks._env | env)
 
     @property
     def out(self) -> Path:
@@ -80,10 +84,10 @@ class Nest:
 def nest(tmp_path: Path) -> Iterator[Nest]:
     (tmp_path / "teller.py").write_text(TELLER)
     (tmp_path / "other.py").write_text(TELLER)
-    forks = Forks(["teller"], environment(tmp_path), tmp_path / "server.out")
-    forks.start()
-    yield Nest(tmp_path, forks)
-    forks.stop()
+    nest = Nest(tmp_path, Forks(["teller"], environment(tmp_path), tmp_path / "server.out"))
+    nest.forks.start()
+    yield nest
+    nest.forks.stop()
 
 
 @pytest.mark.parametrize("module", ["teller", "other"])
@@ -103,6 +107,7 @@ def test_its_name_its_signals_and_its_end_are_seen(nest: Nest) -> None:
     assert child.poll() is None
     with pytest.raises(subprocess.TimeoutExpired):
         child.wait(0.05)
+    assert Path(f"/proc/{child.pid}/comm").read_text() == "stay\n"
     name = Path(f"/proc/{child.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     assert name == f"{sys.executable} -P -m teller stay"
     child.send_signal(signal.SIGTERM)
@@ -143,13 +148,98 @@ def test_the_fork_server_may_be_killed_and_another_takes_its_place(nest: Nest) -
     assert second.wait(20) == 6
     assert first.poll() is None, "what was forked runs on"
     assert nest.forks.pid not in (None, before)
+    until(nest.forks._has_imported)
     third = nest.spawn("8")
     assert isinstance(third, Forked)
     assert third.wait(20) == 8
     nest.forks.stop()
+    nest.forks.start()
+    assert nest.forks.pid is not None, "who looks now and then replaces it"
     assert first.poll() is None
     kill_group(first)
     assert first.wait(20) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_whenever_it_is_struck_one_process_begins_and_no_other(
+    nest: Nest, number: signal.Signals
+) -> None:
+    """A request takes some milliseconds; it is struck at moments of them."""
+    rnd, kinds = random.Random(int(number)), set[type]()
+    for turn in range(12):
+        until(lambda: nest.forks.pid is not None and nest.forks._has_imported())
+        server = nest.forks.pid
+        assert server is not None
+        strike = threading.Timer(rnd.uniform(0, 0.012), os.kill, (server, number))
+        strike.start()
+        child = nest.spawn("stay", f"turn-{turn}")
+        kinds.add(type(child))
+        strike.join()
+        until(lambda turn=turn: f"words stay turn-{turn}" in nest.lines())  # type: ignore[misc]
+        assert len(running(f"turn-{turn}")) == 1
+        kill_group(child)
+        assert child.wait(20) == -signal.SIGKILL
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
+        until(lambda server=server: not alive(server))  # type: ignore[misc]
+        nest.forks.start()
+        began = [line for line in nest.lines() if line.startswith("words")]
+        assert began == [f"words stay turn-{n}" for n in range(turn + 1)]
+    assert subprocess.Popen in kinds, "no strike met a request"
+    nest.forks.stop()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # nobody is left, zombies included
+
+
+def running(word: str) -> list[str]:
+    """Ids of processes that have a word on their command line."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode().split()
+            if word in words:
+                found.append(process.name)
+    return found
+
+
+def test_a_launcher_that_ignores_the_ends_of_children_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "teller.py").write_text(TELLER)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    nest = Nest(tmp_path, Forks(["teller"], environment(tmp_path), tmp_path / "server.out"))
+    try:
+        nest.forks.start()
+        child = nest.spawn("3")
+        assert isinstance(child, Forked)
+        assert child.wait(20) == 3
+        assert len(nest.lines()) == 3
+    finally:
+        nest.forks.stop()
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_where_orphans_go_elsewhere_nothing_is_forked(
+    nest: Nest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forks, "_adopt", lambda _: None)
+    child = nest.spawn("3")
+    assert isinstance(child, subprocess.Popen)
+    assert child.wait(20) == 3
+    assert nest.forks.pid is None
+    nest.forks.start()
+    assert nest.forks.pid is None, "it is not tried again and again"
+    assert len(nest.lines()) == 3
+
+
+def test_a_fork_server_that_cannot_import_is_not_started_again(tmp_path: Path) -> None:
+    (tmp_path / "teller.py").write_text(TELLER)
+    nest = Nest(tmp_path, Forks(["nowhere"], environment(tmp_path), tmp_path / "server.out"))
+    nest.forks.start()
+    child = nest.spawn("3")
+    assert isinstance(child, subprocess.Popen)
+    assert child.wait(20) == 3
+    nest.forks.start()
+    assert nest.forks.pid is None
+    assert "No module named 'nowhere'" in (tmp_path / "server.out").read_text()
 
 
 def test_a_fork_server_with_threads_is_not_used(tmp_path: Path) -> None:

@@ -154,6 +154,12 @@ class Chaos:
             self.system.links.cut(name)
         self.system.links.become(name, GOOD)
 
+    def _strike_forks(self, turn: int) -> None:
+        """What the next process is to be forked from is killed, or stopped, or neither."""
+        forks = self.system.forks.pid
+        if forks is not None and turn:
+            sent(forks, signal.SIGKILL if turn == 1 else signal.SIGSTOP)
+
     def _signal(self, fault: Fault) -> bool:
         state = self.system.supervisor.state()
         name = "postgres" if fault.target == DATABASE else fault.target
@@ -164,6 +170,7 @@ class Chaos:
             backends = [p for p in children(pid) if "127.0.0.1(" in command(p)]
             return bool(backends) and sent(backends[0], signal.SIGKILL)
         if fault.kind == "kill":
+            self._strike_forks(len(self.done) % 3)
             return sent(pid, signal.SIGKILL)
         stopped = [p for p in (pid, *children(pid)) if sent(p, signal.SIGSTOP)]
         self._ends.append((fault.at_s + fault.seconds, partial(_go_on, stopped)))
