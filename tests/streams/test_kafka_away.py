@@ -55,7 +55,10 @@ class Writer:
     def wait(self, true: Callable[[], bool]) -> None:
         deadline = time.monotonic() + LIMIT_S
         while not true():
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, (
+                f"away {self.log.away}, held {self.log.held}, {len(self.log._flights)} under way, "
+                f"{len(self.acknowledged)} of {self.written} acknowledged"
+            )
             self.log.look()
             self.log.drain()
             time.sleep(STEP_S)
