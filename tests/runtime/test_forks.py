@@ -25,14 +25,14 @@ from runtime.settings import ROOT
 from tests.runtime.waiting import until
 
 TELLER = """
-import os, sys, time
+import os, signal, sys
 
 def main():
     print("words", *sys.argv[1:], flush=True)
     print("home", os.environ.get("PLACE"), os.getsid(0) == os.getpid(), os.getppid(), flush=True)
     print("input", repr(sys.stdin.read()), "imported by", IMPORTER == os.getpid(), flush=True)
     if sys.argv[1] == "stay":
-        time.sleep(60)
+        signal.pause()
     sys.exit(int(sys.argv[1]))
 
 IMPORTER = os.getpid()
@@ -40,7 +40,7 @@ if __name__ == "__main__":
     main()
 """
 HOST = """
-import sys, time
+import sys
 from pathlib import Path
 from runtime.forks import Forks
 from tests.runtime.test_forks import environment
@@ -51,7 +51,7 @@ with (folder / "out").open("ab") as output:
     argv = [sys.executable, "-P", "-m", "teller", "stay"]
     child = forks.spawn(argv, output=output, env=forks._env)
 (folder / "pids").write_text(f"{forks.pid} {child.pid}")
-time.sleep(60)
+sys.stdin.read()  # until the test kills it, or is gone
 """
 
 
@@ -272,18 +272,20 @@ def test_a_fork_server_with_threads_is_not_used(tmp_path: Path) -> None:
 
 def test_what_was_forked_ends_with_the_supervisor_however_that_goes(tmp_path: Path) -> None:
     (tmp_path / "teller.py").write_text(TELLER)
-    host = subprocess.Popen(
-        [sys.executable, "-c", HOST, str(tmp_path)], env=environment(tmp_path), cwd=ROOT
-    )
-    try:
-        until((tmp_path / "pids").exists)
-        until((tmp_path / "pids").read_text)
-        pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
-        until(lambda: len((tmp_path / "out").read_text().splitlines()) == 3)
-        assert all(map(alive, pids))
-        host.kill()
-        host.wait(20)
-        until(lambda: not any(map(alive, pids)))
-    finally:
-        host.kill()
-        host.wait()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOST, str(tmp_path)],
+        env=environment(tmp_path),
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+    ) as host:
+        try:
+            until((tmp_path / "pids").exists)
+            until((tmp_path / "pids").read_text)
+            pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+            until(lambda: len((tmp_path / "out").read_text().splitlines()) == 3)
+            assert all(map(alive, pids))
+            host.kill()
+            host.wait(20)
+            until(lambda: not any(map(alive, pids)))
+        finally:
+            host.kill()
