@@ -92,8 +92,12 @@ class Forks:
         if not self._usable or self.pid is not None:
             return
         if self._server is not None:
+            try:
+                self._has_imported()  # one that never had would be started for ever
+            except UnusableError as error:
+                self._give_up(error)
+                return
             self.stop()
-            self._patience_s = 0.0
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else nobody learns how a child ended
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -110,6 +114,7 @@ class Forks:
 
     def stop(self) -> None:
         """End the fork server, with what it has not finished forking; what began runs on."""
+        self._patience_s = 0.0  # the next one is not waited for
         if self._channel is not None:
             self._channel.close()
             self._channel = None
@@ -139,15 +144,17 @@ class Forks:
             except (OSError, ValueError) as error:
                 log.error("the fork server does not answer (%s): another is started", error)
                 self.stop()
-                self._patience_s = 0.0
             except UnusableError as error:
-                log.error("no forks: %s (%s says more)", error, self._output)
-                self.stop()
-                self._usable = False
+                self._give_up(error)
             finally:
                 _adopt(False)
             self.start()
         return processes.spawn(argv, output=output, env=env)
+
+    def _give_up(self, error: UnusableError) -> None:
+        log.error("no forks: %s (%s says more)", error, self._output)
+        self.stop()
+        self._usable = False
 
     def _can_fork(self, words: list[str], env: Mapping[str, str] | None) -> bool:
         return (

@@ -250,6 +250,28 @@ def test_a_fork_server_that_cannot_import_is_not_started_again(tmp_path: Path) -
     assert "No module named 'nowhere'" in (tmp_path / "server.out").read_text()
 
 
+def test_one_that_cannot_import_any_more_is_not_started_for_ever(nest: Nest) -> None:
+    """As when the code is changed under a running system."""
+    first = nest.spawn("3")
+    assert isinstance(first, Forked)
+    assert first.wait(20) == 3
+    before = nest.forks.pid
+    assert before is not None
+    broken = (nest.folder / "teller.py").rename(nest.folder / "gone.py")
+    os.kill(before, signal.SIGKILL)
+    until(lambda: nest.forks.pid is None)
+    nest.forks.start()
+    assert nest.forks.pid is not None
+    until(lambda: nest.forks.pid is None)
+    for _ in range(2):
+        nest.forks.start()
+        assert nest.forks.pid is None
+    broken.rename(nest.folder / "teller.py")
+    child = nest.spawn("4")
+    assert isinstance(child, subprocess.Popen)
+    assert child.wait(20) == 4
+
+
 def test_a_fork_server_with_threads_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "threaded.py").write_text(
         "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
